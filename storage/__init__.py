@@ -1,0 +1,1 @@
+"""WHERE: tables, Parquet files and DuckDB. Imports pyarrow and duckdb, and nothing above itself."""

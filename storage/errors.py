@@ -1,0 +1,26 @@
+"""What can go wrong with a store. The whole tree of errors is drawn in `tasks.errors`."""
+
+
+class CaptionMoviesError(Exception):
+    """Base of every error this project raises on purpose. The message says what to do about it."""
+
+
+class StoreError(CaptionMoviesError):
+    """A store, or a file in it, is not what it has to be."""
+
+
+class SchemaError(StoreError):
+    """A row or a file does not match its table."""
+
+
+class UnknownNameError(CaptionMoviesError):
+    """A name that is not there: a backend, a profile, a query, a configuration key."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        """`kind` is what was looked for ("detector"), `known` what there is; the nearest one is suggested."""
+        import difflib
+
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known)) or 'none'}.")
+        self.kind, self.name, self.known = kind, name, known

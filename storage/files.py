@@ -1,0 +1,140 @@
+"""Where bytes lie: a folder, or a prefix of an object store (any URI that pyarrow's filesystems open).
+
+A file appears whole or not at all. Locally: temporary file in the same folder, fsync, rename, fsync the folder. On an
+object store an upload is atomic by itself, so the file is written locally first and then sent.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from storage.errors import StoreError
+
+TEMPORARY = ".tmp"
+"""Ending of unfinished files: no `*.parquet` glob ever sees one."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A root to read and write under. Paths are relative to it, with forward slashes."""
+
+    filesystem: pafs.FileSystem
+    root: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def full(self, path: str) -> str:
+        """The path as the filesystem wants it."""
+        return f"{self.root}/{path}"
+
+    def exists(self, path: str) -> bool:
+        """Whether a file stands there."""
+        return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open for random reading. Raises FileNotFoundError."""
+        return self.filesystem.open_input_file(self.full(path))
+
+    def under(self, prefix: str, ending: str = ".parquet") -> list[str]:
+        """Paths of the files below a prefix with an ending, sorted."""
+        selector = pafs.FileSelector(self.full(prefix), recursive=True, allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        skip = len(self.root) + 1
+        return sorted(
+            info.path[skip:] for info in found if info.type == pafs.FileType.File and info.path.endswith(ending)
+        )
+
+    def delete(self, path: str) -> None:
+        """Delete a file; one that is gone already is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.full(path))
+
+    @contextlib.contextmanager
+    def replacing(self, *paths: str) -> Iterator[list[Path]]:
+        """Local temporary files to write; on leaving without an error each takes its place, in order."""
+        folders = [Path(self.full(path)).parent if self.is_local else Path(tempfile.gettempdir()) for path in paths]
+        drafts = [folder / _draft_name(Path(path).name) for folder, path in zip(folders, paths, strict=True)]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield drafts
+            for draft, path in zip(drafts, paths, strict=True):
+                self._publish(draft, path)
+        finally:
+            for draft in drafts:
+                draft.unlink(missing_ok=True)
+
+    def _publish(self, draft: Path, path: str) -> None:
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())
+            if not self.is_local:
+                with self.filesystem.open_output_stream(self.full(path)) as target:
+                    shutil.copyfileobj(written, target, 1 << 20)
+        if self.is_local:
+            place = Path(self.full(path))
+            draft.replace(place)
+            _sync_folder(place.parent)
+
+    def sweep(self) -> int:
+        """Delete temporary files that dead processes of this machine left behind; their number."""
+        if not self.is_local:
+            return 0
+        left = [Path(self.full(path)) for path in self.under("", TEMPORARY)]
+        dead = [path for path in left if _owner_is_dead(path.name)]
+        for path in dead:
+            path.unlink(missing_ok=True)
+        return len(dead)
+
+
+@lru_cache(maxsize=64)
+def open_files(location: str) -> Files:
+    """Files under a folder or a URI such as s3://bucket/prefix. Raises StoreError with what pyarrow says."""
+    if "://" not in location:
+        return Files(pafs.LocalFileSystem(), str(Path(location).expanduser().absolute()))
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(location)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(f"the store {location!r} cannot be opened: {error}. Give a folder, or a URI.") from error
+    return Files(filesystem, root.rstrip("/"))
+
+
+def _draft_name(name: str) -> str:
+    return f".{name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
+
+
+def _owner_is_dead(name: str) -> bool:
+    parts = name.removesuffix(TEMPORARY).split(".")
+    if len(parts) < 4 or parts[-3] != _host() or not parts[-2].isdigit():
+        return False  # another machine's: it may be alive
+    try:
+        os.kill(int(parts[-2]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,285 @@
+"""The store's layout, and the rule that keeps it true: one live file per (table, captioner, shard).
+
+A file's fingerprint hashes what made it: stage, VERSION, configuration, weight digests, input fingerprints; never
+paths or times. It stands in the Parquet footer with the configuration, so the store explains itself without Prefect.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from storage.errors import StoreError
+from storage.files import Files, open_files
+from storage.parquet import TableWriter, read_footer, read_rows
+from storage.tables import BY_CAPTIONER, Row, StageRun
+
+R = TypeVar("R", bound=Row)
+EXECUTION = {"execution": True}
+"""Metadata of configuration fields that say how to work (device, batch size), not what comes out: not hashed."""
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """One file of a store: what travels between steps."""
+
+    table: str
+    shard: str
+    path: str
+    rows: int
+    fingerprint: str
+    captioner: str = ""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of its own making."""
+
+    stage: str
+    fingerprint: str
+    version: int
+    config: dict[str, Any]
+    inputs: list[str]
+    weights: dict[str, str]
+    notes: dict[str, Any]
+    code_version: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store and the run that works on it. A small value: it may travel between processes."""
+
+    location: str
+    run_id: str = "by-hand"
+
+    @property
+    def files(self) -> Files:
+        """Where its bytes lie."""
+        return open_files(self.location)
+
+    def output(
+        self,
+        rows: Sequence[type[Row]],
+        *,
+        stage: str,
+        shard: str,
+        version: int,
+        config: Any,
+        inputs: Sequence[str] = (),
+        weights: Mapping[str, str] | None = None,
+        captioner: str = "",
+    ) -> "Output":
+        """What a stage is about to make of one shard: one file per row type, the first of them the main one.
+
+        `inputs` are fingerprints; `config` a frozen dataclass; `weights` names of models to digests.
+        """
+        fingerprint = _digest(
+            {"stage": stage, "version": version, "shard": shard, "captioner": captioner}
+            | {"config": describe(config, hashed_only=True), "inputs": list(inputs), "weights": dict(weights or {})}
+        )
+        footer = Footer(
+            stage, fingerprint, version, describe(config), list(inputs), dict(weights or {}), {}, code_version(), 0
+        )
+        return Output(self, tuple(rows), shard, captioner, footer)
+
+    def footer(self, path: str) -> Footer | None:
+        """What a file says of itself; None when there is no file. Raises StoreError for one that is damaged."""
+        try:
+            with self.files.open(path) as source:
+                values = read_footer(source)
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StoreError(f"{path} in {self.location} is damaged: {error}. Delete it and run again.") from error
+        if "caption_movies" not in values:
+            raise StoreError(f"{path} in {self.location} was not written by caption-movies. Move it elsewhere.")
+        return Footer(**json.loads(values["caption_movies"]))
+
+    def ref(self, table: str, shard: str, captioner: str = "") -> TableRef | None:
+        """The live file of a table's shard; None when there is none."""
+        path = path_of(table, shard, captioner)
+        footer = self.footer(path)
+        return TableRef(table, shard, path, footer.rows, footer.fingerprint, captioner) if footer else None
+
+    def read(self, ref: TableRef, row: type[R], *, batch_size: int = 1024) -> Iterator[R]:
+        """The rows behind a reference. Raises StoreError when the file is gone or is not of this table."""
+        try:
+            source = self.files.open(ref.path)
+        except FileNotFoundError as error:
+            raise StoreError(f"{ref.path} is gone from {self.location}. Run again to make it anew.") from error
+        with source:
+            yield from read_rows(source, row, name=ref.path, batch_size=batch_size)
+
+
+@dataclass
+class Output:
+    """The files one stage makes of one shard, all with one fingerprint."""
+
+    store: Store
+    rows: tuple[type[Row], ...]
+    shard: str
+    captioner: str
+    footer: Footer
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of every file of this output."""
+        return self.footer.fingerprint
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Table to path."""
+        stage = self.footer.stage
+        return {row.table: path_of(row.table, self.shard, self.captioner, stage) for row in self.rows}
+
+    def is_current(self) -> bool:
+        """Whether every file stands there already, made from the same things."""
+        return all(self._is_current(path) for path in self.paths.values())
+
+    def _is_current(self, path: str) -> bool:
+        try:
+            footer = self.store.footer(path)
+        except StoreError:
+            return False  # damaged, or strange: it is made anew
+        return footer is not None and footer.fingerprint == self.fingerprint
+
+    @property
+    def ref(self) -> TableRef:
+        """The main file, which has to be there."""
+        return self.refs[self.rows[0].table]
+
+    @property
+    def refs(self) -> dict[str, TableRef]:
+        """Table to file; all of them have to be there."""
+        return {table: self._ref(table, path) for table, path in self.paths.items()}
+
+    def _ref(self, table: str, path: str) -> TableRef:
+        if (footer := self.store.footer(path)) is None:
+            raise StoreError(f"{path} is gone from {self.store.location}. Run again to make it anew.")
+        return TableRef(table, self.shard, path, footer.rows, footer.fingerprint, self.captioner)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the stage noted beside its rows when it made the main file."""
+        path = self.paths[self.rows[0].table]
+        footer = self.store.footer(path)
+        return footer.notes if footer else {}
+
+    @contextmanager
+    def writer(self) -> Iterator["Writer"]:
+        """Write rows; leaving without an error puts all files in place, the main one last."""
+        paths = self.paths
+        order = [*self.rows[1:], self.rows[0]]
+        with self.store.files.replacing(*(paths[row.table] for row in order)) as drafts:
+            writer = Writer({row: TableWriter(row, str(draft)) for row, draft in zip(order, drafts, strict=True)})
+            try:
+                yield writer
+            except BaseException:
+                for one in writer.tables.values():
+                    one.abandon()
+                raise
+            for one in writer.tables.values():
+                footer = dataclasses.replace(self.footer, notes=writer.notes, rows=one.rows)
+                one.close({"caption_movies": json.dumps(dataclasses.asdict(footer), sort_keys=True)}
+                          | {"fingerprint": self.fingerprint})  # fmt: skip
+        self._log(writer)
+
+    def _log(self, writer: "Writer") -> None:
+        """One row in stage_runs, after the work is safe: a lost log line is better than a false one."""
+        seconds = time.perf_counter() - self.started
+        run = StageRun(
+            run_id=self.store.run_id,
+            stage=self.footer.stage,
+            shard=self.shard,
+            captioner=self.captioner,
+            fingerprint=self.fingerprint,
+            rows=writer.tables[self.rows[0]].rows,
+            seconds=seconds,
+            tokens=writer.tokens,
+            started_at=(_now() - datetime.timedelta(seconds=seconds)).isoformat(timespec="milliseconds"),
+            code_version=code_version(),
+            config=json.dumps(self.footer.config, sort_keys=True),
+        )
+        name = "-".join(filter(None, (self.footer.stage, self.captioner, self.shard.replace("/", "-"))))
+        with self.store.files.replacing(f"stage_runs/run_id={self.store.run_id}/{name}.parquet") as (draft,):
+            table = TableWriter(StageRun, str(draft))
+            table.write(run)
+            table.close({})
+
+
+@dataclass
+class Writer:
+    """Takes the rows of an output, each into its table's file."""
+
+    tables: dict[type[Row], TableWriter]
+    tokens: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, row: Row) -> None:
+        """Write one row."""
+        self.tables[type(row)].write(row)
+
+
+def path_of(table: str, shard: str, captioner: str = "", stage: str = "") -> str:
+    """Where a table's shard lies under the store. A shard is '<movie_id>/<name>', or one name for a whole table."""
+    movie_id, _, name = shard.rpartition("/")
+    folders = [table]
+    if table in BY_CAPTIONER or (table == "summaries" and captioner):
+        folders.append(f"captioner={captioner}")
+    if table == "failures":
+        folders.append(f"stage={stage}")
+    if movie_id:
+        folders.append(f"movie_id={movie_id}")
+    return "/".join([*folders, f"{name}.parquet"])
+
+
+def describe(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:
+    """A configuration dataclass as plain data; with `hashed_only`, without the fields that say only how to work."""
+    if not dataclasses.is_dataclass(config):
+        return dict(config or {})
+    return {
+        item.name: _describe_value(getattr(config, item.name), hashed_only)
+        for item in dataclasses.fields(config)
+        if not (hashed_only and item.metadata.get("execution"))
+    }
+
+
+def _describe_value(value: Any, hashed_only: bool) -> Any:
+    return describe(value, hashed_only=hashed_only) if dataclasses.is_dataclass(value) else value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+@cache
+def code_version() -> str:
+    """Version of this project, and the commit when it runs from a checkout."""
+    try:
+        version = metadata.version("caption-movies")
+    except metadata.PackageNotFoundError:
+        version = "0"
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return version
+    said = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
+    )
+    return f"{version}+{said.stdout.strip()}" if said.returncode == 0 else version

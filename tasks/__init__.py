@@ -1,0 +1,1 @@
+"""WHAT: the stages, as plain functions from files to files. Nothing here knows Prefect."""

@@ -1,0 +1,56 @@
+"""The tree of errors. Every message carries the remedy; foreign errors are translated where they enter.
+
+CaptionMoviesError
+├── StoreError                 a store, or a file in it, is not what it has to be        (storage/errors.py)
+│   └── SchemaError            a row or a file does not match its table                  (storage/errors.py)
+├── UnknownNameError           a name that is not there; says the nearest one            (storage/errors.py)
+├── ConfigError                a configuration value that cannot be
+├── MissingExtraError          an optional library is not installed; says the pip line
+├── CheckpointError            weights or configuration of a model cannot be used
+├── MovieError                 a movie cannot be opened or decoded
+├── MetricUnavailableError     a metric cannot be computed here; becomes a `reason`, never a number
+└── TransientError             worth another try: a network or a server that may come back
+"""
+
+from storage.errors import CaptionMoviesError, SchemaError, StoreError, UnknownNameError
+
+__all__ = [
+    "CaptionMoviesError",
+    "CheckpointError",
+    "ConfigError",
+    "MetricUnavailableError",
+    "MissingExtraError",
+    "MovieError",
+    "SchemaError",
+    "StoreError",
+    "TransientError",
+    "UnknownNameError",
+]
+
+
+class ConfigError(CaptionMoviesError):
+    """A configuration value that cannot be."""
+
+
+class MissingExtraError(CaptionMoviesError):
+    """An optional library is not installed."""
+
+    def __init__(self, what: str, library: str, install: str) -> None:
+        """`what` needs `library`; `install` is the whole command that brings it."""
+        super().__init__(f"{what} needs {library}, which is not installed. Install it with: {install}")
+
+
+class CheckpointError(CaptionMoviesError):
+    """Weights or configuration of a model cannot be used."""
+
+
+class MovieError(CaptionMoviesError):
+    """A movie cannot be opened or decoded."""
+
+
+class MetricUnavailableError(CaptionMoviesError):
+    """A metric cannot be computed here, and why."""
+
+
+class TransientError(CaptionMoviesError):
+    """Worth another try: a network or a server that may come back."""
