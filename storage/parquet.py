@@ -5,7 +5,6 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
@@ -38,7 +37,6 @@ class Column:
     comment: str
 
 
-@cache
 def columns(row: Any) -> tuple[Column, ...]:
     """The columns of a row type, in order."""
     hints = typing.get_type_hints(row, include_extras=True)
