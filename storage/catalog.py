@@ -1,0 +1,170 @@
+"""DuckDB over a store: a commented view per table, `files` for where rows come from, `captions_ok`, named queries.
+
+The connection is in memory and owns nothing: a run may replace files while it is open, and a reader never sees half of
+one. Views read the store anew for every query.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from storage.errors import StoreError, UnknownNameError
+from storage.files import Files, open_files
+from storage.parquet import columns, read_footer, schema
+from storage.tables import TABLES, Row
+
+FILES_COMMENT = "One row per live file: what it was made from. Joins captions, verdicts, ... to their configuration"
+FILES_SCHEMA = pa.schema([("path", pa.string()), ("fingerprint", pa.string()), ("caption_movies", pa.string())])
+FILES_SQL = """
+create or replace view files as
+select split_part(path, '/', 1) as "table",
+       path,
+       nullif(regexp_extract(path, '/captioner=([^/]+)/', 1), '') as captioner,
+       nullif(regexp_extract(path, '/movie_id=([^/]+)/', 1), '') as movie_id,
+       regexp_extract(path, '/([^/]+)[.]parquet$', 1) as shard,
+       fingerprint,
+       said->>'stage' as stage,
+       (said->>'version')::integer as version,
+       (said->>'rows')::bigint as rows,
+       said->'config' as config,
+       said->'weights' as weights,
+       from_json(said->'inputs', '["varchar"]') as inputs,
+       said->'notes' as notes,
+       said->>'code_version' as code_version
+from (select path, fingerprint, caption_movies::json as said from {footers})
+"""
+
+CAPTIONS_OK_COMMENT = (
+    "Captions that may be used: each has a verdict, the verdict is ok, and it was given to the very files that stand "
+    "there now. `violations` and `verdicts` say why the others are not here"
+)
+CAPTIONS_OK_SQL = """
+create or replace view captions_ok as
+select captions.*
+from captions join verdicts using (caption_id)
+where verdicts.verdict = 'ok' and captions.error is null
+  and verdicts.captions_fingerprint in (select fingerprint from files where "table" = 'captions')
+  and verdicts.detections_fingerprint in (select fingerprint from files where "table" = 'detections')
+"""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A named question: one file of storage/queries."""
+
+    name: str
+    question: str
+    sql: str
+    parameters: tuple[str, ...]
+
+
+def connect(location: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with a view per table of the store. A store without files has empty views.
+
+    Raises StoreError when there is no store at that place.
+    """
+    files = open_files(location)
+    tables = sorted({path.split("/", 1)[0] for path in files.under("")} & TABLES.keys())
+    if not tables:
+        raise StoreError(f"{location} holds no tables. Fill it with: caption-movies run MOVIES --store {location}")
+    connection = duckdb.connect()
+    for name, row in TABLES.items():
+        _create_view(connection, files, name, row, present=name in tables)
+        _comment(connection, name, row.__doc__ or "", {c.name: c.comment for c in columns(row)})
+    connection.execute(FILES_SQL.format(footers=_footers(connection, files)))
+    connection.execute(CAPTIONS_OK_SQL)
+    _comment(connection, "files", FILES_COMMENT, {})
+    captions = {c.name: c.comment for c in columns(TABLES["captions"])}
+    _comment(connection, "captions_ok", CAPTIONS_OK_COMMENT, captions)
+    return connection
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, files: Files, name: str, row: type[Row], *, present: bool
+) -> None:
+    if present and files.is_local:
+        source = (
+            f"read_parquet({_quote(files.full(name))} || '/**/*.parquet', union_by_name=true, hive_partitioning=false)"
+        )
+        connection.execute(f'create or replace view "{name}" as select * from {source}')
+        return
+    paths = [files.full(path) for path in files.under(name)] if present else []
+    dataset = pads.dataset(paths, schema=schema(row), filesystem=files.filesystem, format="parquet")
+    connection.register(f"_{name}", dataset if paths else schema(row).empty_table())
+    connection.execute(f'create or replace view "{name}" as select * from "_{name}"')
+
+
+def _footers(connection: duckdb.DuckDBPyConnection, files: Files) -> str:
+    """SQL of a relation (path, fingerprint, caption_movies) over the files that carry them."""
+    if files.is_local:
+        return f"""(
+            pivot (select substr(file_name, length({_quote(files.root)}) + 2) as path, decode(key) as k,
+                          decode(value) as v
+                   from parquet_kv_metadata({_quote(files.root)} || '/**/*.parquet')
+                   where decode(key) in ('fingerprint', 'caption_movies'))
+            on k in ('fingerprint', 'caption_movies') using first(v) group by path)"""
+    rows: list[dict[str, str]] = []
+    for path in files.under(""):
+        with files.open(path) as source:
+            values = read_footer(source)
+        if "caption_movies" in values:
+            rows.append({"path": path} | {key: values[key] for key in ("fingerprint", "caption_movies")})
+    connection.register("_footers", pa.Table.from_pylist(rows, schema=FILES_SCHEMA))
+    return "_footers"
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, view: str, text: str, on_columns: dict[str, str]) -> None:
+    connection.execute(f'comment on view "{view}" is {_quote(" ".join(text.split()))}')
+    for column, comment in on_columns.items():
+        connection.execute(f'comment on column "{view}"."{column}" is {_quote(comment)}')
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@cache
+def queries() -> dict[str, Query]:
+    """The named queries, by name. Parameters are written $name in the SQL."""
+    found = {}
+    for file in sorted(resources.files("storage").joinpath("queries").iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".sql"):
+            sql = file.read_text(encoding="utf-8")
+            question = sql.splitlines()[0].removeprefix("--").strip()
+            code = re.sub(r"--[^\n]*", "", sql)
+            parameters = tuple(dict.fromkeys(re.findall(r"\$([a-z_]+)", code)))
+            name = file.name.removesuffix(".sql")
+            found[name] = Query(name, question, sql, parameters)
+    return found
+
+
+def ask(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
+) -> duckdb.DuckDBPyRelation:
+    """Run SQL, or a query by its name. Raises UnknownNameError, or StoreError for missing parameters and SQL errors."""
+    given = parameters or {}
+    sql = query
+    if re.fullmatch(r"[A-Za-z_][\w-]*", query.strip()):
+        name = query.strip().replace("-", "_")
+        if name not in queries():
+            raise UnknownNameError("query", name, list(queries()))
+        sql = queries()[name].sql
+        if missing := [one for one in queries()[name].parameters if one not in given]:
+            raise StoreError(f"query {name!r} needs {' '.join(f'{one}=...' for one in missing)}.")
+    try:
+        return connection.sql(sql, params=given or None)
+    except duckdb.Error as error:
+        raise StoreError(f"DuckDB says: {error}") from error
+
+
+def rows_as_json(relation: duckdb.DuckDBPyRelation) -> list[str]:
+    """Each row as one JSON object."""
+    names = relation.columns
+    return [json.dumps(dict(zip(names, row, strict=True)), default=str) for row in relation.fetchall()]

@@ -1,0 +1,34 @@
+"""docs/tables.md, from the dataclasses and the queries themselves."""
+
+from storage.catalog import CAPTIONS_OK_COMMENT, FILES_COMMENT, Query, queries
+from storage.parquet import columns, schema
+from storage.tables import TABLES, Box, Image
+
+STRUCTS = {Box: "struct Box(x, y, w, h)", Image: "struct Image(bytes, path)"}
+
+
+def tables_markdown() -> str:
+    """docs/tables.md: every table with its columns, from the dataclasses."""
+    parts = ["# Tables", "", "Generated from `storage/tables.py` by `make docs`. Do not edit.", ""]
+    for name, row in TABLES.items():
+        parts += [f"## {name}", "", " ".join((row.__doc__ or "").split()), ""]
+        parts += [f"Key: {', '.join(f'`{column}`' for column in row.key)}.", ""]
+        parts += ["| column | type | may be null | meaning |", "| --- | --- | --- | --- |"]
+        for column, field in zip(columns(row), schema(row), strict=True):
+            kind = STRUCTS.get(column.kind, str(field.type))
+            parts.append(f"| {column.name} | {kind} | {'yes' if column.nullable else ''} | {column.comment} |")
+        parts.append("")
+    parts += [
+        "## Views beside them",
+        "",
+        f"- `captions_ok`: {CAPTIONS_OK_COMMENT}.",
+        f"- `files`: {FILES_COMMENT}.",
+        "",
+    ]
+    parts += ["## Named queries", ""]
+    parts += [f"- `{query.name}`{_arguments(query)}: {query.question}" for query in queries().values()]
+    return "\n".join(parts) + "\n"
+
+
+def _arguments(query: Query) -> str:
+    return f" ({', '.join(query.parameters)})" if query.parameters else ""
