@@ -4,12 +4,13 @@ The connection is in memory and owns nothing: a run may replace files while it i
 one. Views read the store anew for every query.
 """
 
+import csv
 import json
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 import pyarrow as pa
@@ -164,7 +165,15 @@ def ask(
         raise StoreError(f"DuckDB says: {error}") from error
 
 
-def rows_as_json(relation: duckdb.DuckDBPyRelation) -> list[str]:
-    """Each row as one JSON object."""
+def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> None:
+    """Write an answer as 'csv' with a header, or as 'json': one object a line."""
     names = relation.columns
-    return [json.dumps(dict(zip(names, row, strict=True)), default=str) for row in relation.fetchall()]
+    writer = csv.writer(target)
+    if form == "csv":
+        writer.writerow(names)
+    for batch in relation.fetch_arrow_reader(1024):
+        for row in batch.to_pylist():
+            if form == "csv":
+                writer.writerow(row.values())
+            else:
+                target.write(json.dumps(row, default=str) + "\n")

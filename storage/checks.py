@@ -69,7 +69,7 @@ def _check_keys(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
 def _check_inputs(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
     stale = connection.sql(
         "select path, input from (select path, unnest(inputs) as input from files) "
-        "where input not in (select fingerprint from files) order by 1"
+        "where input not in (select fingerprint from files union all select sha256 from movies) order by 1"
     ).fetchall()
     return [
         Problem("stale-file", path, f"made from {one[:12]}…, which is gone or was made anew; run again")

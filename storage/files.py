@@ -81,12 +81,19 @@ class Files:
         with draft.open("rb") as written:
             os.fsync(written.fileno())
             if not self.is_local:
-                with self.filesystem.open_output_stream(self.full(path)) as target:
+                with self._upload(self.full(path)) as target:
                     shutil.copyfileobj(written, target, 1 << 20)
         if self.is_local:
             place = Path(self.full(path))
             draft.replace(place)
             _sync_folder(place.parent)
+
+    def _upload(self, full: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_output_stream(full)
+        except FileNotFoundError:  # a filesystem with real folders
+            self.filesystem.create_dir(full.rpartition("/")[0], recursive=True)
+            return self.filesystem.open_output_stream(full)
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes of this machine left behind; their number."""

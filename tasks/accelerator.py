@@ -27,3 +27,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise ConfigError(f"dtype {name!r} is none of auto, {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def list_devices() -> list[str]:
+    """Every GPU by name, or the CPU alone."""
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]

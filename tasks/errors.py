@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class ConfigError(CaptionMoviesError):
+class ConfigError(CaptionMoviesError, ValueError):
     """A configuration value that cannot be."""
 
 

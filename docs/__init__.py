@@ -1,0 +1,1 @@
+"""Documentation; `generate` writes the pages that derive from code."""

@@ -1,0 +1,15 @@
+"""Write the generated pages of docs/ anew: `make docs`. A test each fails when one is out of date."""
+
+from pathlib import Path
+
+from tasks.consistency import violations_markdown
+
+from storage.documents import tables_markdown
+from tasks.metrics import metrics_markdown
+
+PAGES = {"tables.md": tables_markdown, "violations.md": violations_markdown, "metrics.md": metrics_markdown}
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (Path(__file__).parent / name).write_text(make(), encoding="utf-8")
+        print(f"docs/{name}")

@@ -1,0 +1,1 @@
+"""WHEN: order, retries, concurrency, deployments. The only place that knows Prefect."""

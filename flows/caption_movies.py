@@ -1,0 +1,34 @@
+"""movies -> frames -> detections -> captions -> verdicts -> scores: the main job."""
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.read_configuration import PipelineConfig
+from flows.report_run import Report, report_run
+from flows.run_state import start_run
+from flows.steps import caption, check, detect, score, summarise
+from flows.stream_shards import decoded_shards
+
+WORKERS = 24
+"""Threads: a shard in work keeps four, each waiting for the one before it; the GPU slot lets one model step through."""
+
+
+@flow(name="caption-movies", task_runner=ThreadPoolTaskRunner(max_workers=WORKERS), persist_result=False)
+def caption_movies(movies: list[str], store: str, config: PipelineConfig | str = "groundcap") -> Report:
+    """Caption movies into a store: every caption with its verdict, every movie with its status.
+
+    movies: files, or folders of them. store: a folder, or a URI of an object store. config: a ready profile (demo,
+    groundcap), the path of a TOML file, or the whole configuration. What stands finished in the store is not
+    done again.
+    """
+    run = start_run(movies, store, config)
+    for frames in decoded_shards(run):
+        detections = detect.submit(frames, run.store, run.config.detect)
+        captions = caption.submit(frames, detections, run.store, run.config.caption)
+        verdicts = check.submit(captions, detections, run.store)
+        scores = score.submit(captions, detections, verdicts, run.store, run.config.score)
+        run.follow({"detect": detections, "caption": captions, "check": verdicts, "score": scores}, frames.shard)
+    run.finish()
+    run.follow({"summarise": summarise.submit(run.captioner, run.store, run.config.score)}, run.captioner)
+    run.finish()
+    return report_run(run)

@@ -1,0 +1,190 @@
+"""The `caption-movies` command: starts flows, asks the store.
+
+Exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 something failed; 2 wrong usage.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage import catalog
+from storage.checks import check_store
+from storage.errors import CaptionMoviesError
+from storage.store import code_version
+
+if TYPE_CHECKING:
+    from flows.report_run import Report
+
+DEMO_STORE = "demo-store"
+DEMO_MOVIES = Path(__file__).resolve().parent.parent / "tests" / "data" / "demo"
+EXIT_CODES = "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 failed; 2 wrong usage"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script. Gives the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except CaptionMoviesError as error:
+        print(f"caption-movies: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\ncaption-movies: stopped. What is finished is safe; run the same again to go on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="caption-movies", description="Movies in, verified grounded captions in a Parquet store out.",
+        epilog=EXIT_CODES,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"caption-movies {code_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", "caption movies into a store; what is finished there is not done again")
+    run.add_argument("movies", nargs="+", metavar="MOVIES", help="movie files, or folders of them")
+    run.add_argument("--store", required=True, metavar="DIR", help="folder or URI of the store; made when missing")
+    run.add_argument(
+        "--profile", default="demo", help="demo, groundcap, or the path of a TOML file (default: %(default)s)"
+    )
+    run.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
+    run.set_defaults(run=_run)
+
+    demo = _command(commands, "demo", "run the main job on the movies and models that come with the project")
+    demo.add_argument("--store", default=DEMO_STORE, metavar="DIR", help="default: %(default)s")
+    demo.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
+    demo.set_defaults(run=_demo)
+
+    sql = _command(commands, "sql", "ask a store in SQL, or by the name of a ready query; no query: list them")
+    sql.add_argument("query", nargs="?", metavar="QUERY|NAME", help="SQL text, or the name of a ready query")
+    sql.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="values for $name in the query")
+    _store_option(sql)
+    sql.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: %(default)s")
+    sql.set_defaults(run=_sql)
+
+    status = _command(commands, "status", "what stands in a store: movies, stages, captions, what is missing")
+    _store_option(status)
+    status.set_defaults(run=_status)
+
+    check = _command(commands, "check", "look at every file and every key of a store; exit code 1 if something is off")
+    _store_option(check)
+    check.set_defaults(run=_check)
+
+    references = _command(commands, "references", "add reference captions to a store, for the text metrics")
+    references.add_argument("file", metavar="FILE", help="JSON Lines, CSV or Parquet with frame_id and caption")
+    references.add_argument("--source", default="human", help="who wrote them (default: %(default)s)")
+    _store_option(references)
+    references.set_defaults(run=_references)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EXIT_CODES)
+
+
+def _store_option(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("CAPTION_MOVIES_STORE", DEMO_STORE)
+    parser.add_argument(
+        "--store", default=default, metavar="DIR", help="default: $CAPTION_MOVIES_STORE, or %(default)s"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.run_here import run_here
+
+    report = run_here(options.movies, options.store, options.profile, verbose=options.verbose)
+    _print_end(report)
+    return report.exit_code
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from flows.run_here import run_here
+
+    report = run_here([str(DEMO_MOVIES)], options.store, "demo", verbose=options.verbose)
+    with catalog.connect(options.store) as store:
+        for name in ("captions_and_verdicts", "summaries_by_captioner", "movie_status"):
+            print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
+            catalog.ask(store, name).show(max_rows=16, max_width=_width())
+    _print_end(report)
+    return 1 if report.failures else 0
+
+
+def _print_end(report: "Report") -> None:
+    """The last lines: how many of what, and where."""
+    movies = ", ".join(f"{number} {status}" for status, number in report.movies.items())
+    twice = report.files - sum(report.movies.values())
+    print(f"\nmovies    {movies or 'none'}" + (f" ({twice} files hold the bytes of another)" if twice > 0 else ""))
+    print(f"frames    {report.frames} in {report.shots} shots, {report.detections} detections"
+          + (f", {report.failed_frames} frames failed (table failures)" if report.failed_frames else ""))  # fmt: skip
+    print(f"captions  {report.captions_ok} ok of {report.captions} by {report.captioner}")
+    for code, number in report.quarantined.items():
+        print(f"          {number} quarantined: {code}")
+    print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
+    for failed in report.failures:
+        print(f"FAILED    {failed.step}: {failed.error}")
+    print(f"store     {report.store}")
+    print(f"ask it    caption-movies sql captions_and_verdicts --store {report.store}")
+
+
+def _sql(options: argparse.Namespace) -> int:
+    if options.query is None:
+        for query in catalog.queries().values():
+            wants = "".join(f" {name}=..." for name in query.parameters)
+            print(f"{query.name}{wants}\n    {query.question}")
+        return 0
+    wrong = [one for one in options.parameters if "=" not in one]
+    if wrong:
+        print(f"caption-movies: {wrong[0]!r} is not NAME=VALUE. Put SQL in one pair of quotes.", file=sys.stderr)
+        return 2
+    parameters = dict(one.split("=", 1) for one in options.parameters)
+    with catalog.connect(options.store) as store:
+        answer = catalog.ask(store, options.query, parameters)
+        if options.format == "table":
+            answer.show(max_rows=200, max_width=_width())
+        else:
+            catalog.write_rows(answer, options.format, sys.stdout)
+    return 0
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((160, 24)).columns
+
+
+def _status(options: argparse.Namespace) -> int:
+    with catalog.connect(options.store) as store:
+        for name in ("movie_status", "shards_by_stage", "captions_by_captioner"):
+            print(f"{catalog.queries()[name].question}")
+            catalog.ask(store, name).show(max_rows=200, max_width=_width())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    problems = check_store(options.store)
+    for problem in problems:
+        print(f"{problem.kind:15} {problem.where}: {problem.message}")
+    print(f"{len(problems)} problems in {options.store}" if problems else f"{options.store} is as it should be")
+    return 1 if problems else 0
+
+
+def _references(options: argparse.Namespace) -> int:
+    from tasks.references import import_references
+
+    from storage.store import Store
+
+    refs = import_references(options.file, Store(options.store), options.source)
+    print(f"{sum(ref.rows for ref in refs)} references by {options.source} in {options.store}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

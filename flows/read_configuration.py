@@ -1,0 +1,80 @@
+"""The configuration of a whole run: one dataclass per stage, read from a profile.
+
+A profile is a TOML file with a section per stage. Ready ones stand in flows/profiles/ and go by their file's name. A
+checkpoint or adapter that begins with a dot is a path beside the profile's file.
+"""
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from tasks.captions import CaptionConfig
+from tasks.detections import DetectConfig
+from tasks.frames import FramesConfig
+from tasks.scores import ScoreConfig
+
+from tasks.errors import ConfigError, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """What every stage is told. Changing a value makes that stage and the ones after it work anew, nothing before."""
+
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    caption: CaptionConfig = field(default_factory=CaptionConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+
+
+def profiles() -> dict[str, Path]:
+    """The ready profiles by name."""
+    folder = Path(str(resources.files("flows").joinpath("profiles")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
+    """A ready profile by name, a TOML file by its path, or a configuration as it is.
+
+    Raises UnknownNameError for a profile, section or key that is not there, and ConfigError for an impossible value.
+    """
+    if isinstance(source, PipelineConfig):
+        return source
+    path = profiles().get(source) or Path(source)
+    if not path.is_file():
+        raise UnknownNameError("profile", source, [*profiles(), "or the path of a TOML file"])
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    _check_keys(said, path)
+    try:
+        config = TypeAdapter(PipelineConfig).validate_python(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return _beside(config, path.parent)
+
+
+def _check_keys(said: dict[str, Any], path: Path) -> None:
+    sections = {item.name: item.type for item in fields(PipelineConfig)}
+    for section, values in said.items():
+        if section not in sections:
+            raise UnknownNameError(f"section in {path.name}", section, list(sections))
+        known = [item.name for item in fields(sections[section])]  # type: ignore[arg-type]
+        for key in values:
+            if key not in known:
+                raise UnknownNameError(f"key in [{section}] of {path.name}", key, known)
+
+
+def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
+    def place(value: str | None) -> str | None:
+        return str((folder / value).resolve()) if value and value.startswith(".") else value
+
+    detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
+    caption = replace(
+        config.caption, checkpoint=place(config.caption.checkpoint), adapter=place(config.caption.adapter)
+    )
+    return replace(config, detect=detect, caption=caption)

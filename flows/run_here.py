@@ -1,0 +1,65 @@
+"""Run the main flow in this process, with a progress bar. Prefect brings its own server up where none is configured."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from flows.show_progress import STAGES
+from flows.show_progress import Progress as Counts
+
+if TYPE_CHECKING:
+    from flows.report_run import Report
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool = False) -> "Report":
+    """Run `caption-movies` and give its report, also when steps failed."""
+    for name, value in (QUIET | ({} if verbose else {"PREFECT_LOGGING_LEVEL": "CRITICAL"})).items():
+        os.environ.setdefault(name, value)  # before Prefect is imported: it reads them then
+    from flows.caption_movies import caption_movies
+    from flows.read_configuration import read_configuration
+    from flows.report_run import RunFailedError
+
+    config = read_configuration(profile)  # a wrong profile is said at once, not after a server has started
+    with _bars() as listener:
+        Counts.listeners.append(listener)
+        try:
+            return caption_movies(list(movies), store, config)
+        except RunFailedError as error:
+            return error.report
+        finally:
+            Counts.listeners.remove(listener)
+
+
+class _bars:  # noqa: N801  a context manager, used like a function
+    """One bar per stage, in shards; on anything but a terminal, nothing."""
+
+    def __enter__(self) -> "_bars":
+        console = Console(stderr=True)
+        self.bars = Progress(
+            TextColumn("{task.description:8}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} shards"),
+            TextColumn("{task.fields[rows]} {task.fields[unit]}"), TimeElapsedColumn(),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        units = dict(zip(STAGES, ("frames", "objects", "captions", "verdicts", "scores"), strict=True))
+        self.tasks: dict[str, TaskID] = {
+            stage: self.bars.add_task(stage, total=0, rows=0, unit=units[stage]) for stage in STAGES
+        }
+        self.bars.start()
+        return self
+
+    def __call__(self, counts: Counts) -> None:
+        for stage, task in self.tasks.items():
+            total = max(counts.shards["extract"], counts.shards[stage])
+            self.bars.update(task, completed=counts.shards[stage], total=total, rows=counts.rows[stage])
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()

@@ -1,0 +1,82 @@
+"""What one run of the flow knows of itself: its movies, its store, its configuration, what failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from tasks.captions import captioner_name
+from tasks.movie_files import MovieFile, find_movies, identify_movies
+
+from flows.read_configuration import PipelineConfig, read_configuration
+from flows.show_progress import Progress
+from storage.store import Store, TableRef
+from tasks.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step that failed for good, with what it said."""
+
+    step: str
+    error: str
+
+
+@dataclass
+class Run:
+    """One run. Steps are followed to their end; a failed one is noted and the others go on."""
+
+    movies: list[MovieFile]
+    store: Store
+    config: PipelineConfig
+    progress: Progress
+    failures: list[Failed] = field(default_factory=list)
+    _followed: list[tuple[str, PrefectFuture[Any]]] = field(default_factory=list)
+
+    @property
+    def captioner(self) -> str:
+        """The name under which this run's captions stand in the store."""
+        return captioner_name(self.config.caption)
+
+    def follow(self, steps: dict[str, PrefectFuture[TableRef]], shard: str) -> None:
+        """Remember the steps of one shard, first to last."""
+        self._followed += [(f"{stage} {shard}", future) for stage, future in steps.items()]
+
+    def finish(self) -> None:
+        """Wait for every step that was followed, and note which of them failed."""
+        for name, future in self._followed:
+            self.result_of(future, name)
+        self._followed.clear()
+
+    def result_of(self, future: PrefectFuture[Any], name: str) -> Any:
+        """What a step gave; None when it failed, which is noted once, where it began."""
+        future.wait()
+        if future.state.is_completed():
+            return future.result()
+        if future.state.name != "NotReady":  # NotReady: a step before it failed, and is noted itself
+            self.failures.append(Failed(name, _say(future)))
+        return None
+
+
+def _say(future: PrefectFuture[Any]) -> str:
+    error = future.result(raise_on_failure=False)
+    return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(future.state.message)
+
+
+def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
+    """Read the configuration, open the store, find and identify the movies.
+
+    Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile.
+    """
+    settings = read_configuration(config)
+    paths = find_movies(movies)
+    if not paths:
+        raise ConfigError(f"no movies in {', '.join(movies) or 'an empty list'}. Give movie files, or folders of them.")
+    run_id = str(flow_run.id or uuid4())
+    opened = Store(store, run_id)
+    opened.files.sweep()
+    found = identify_movies(paths)
+    progress = Progress.start(run_id, movies=len(found))
+    return Run(movies=found, store=opened, config=settings, progress=progress)

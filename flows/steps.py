@@ -1,0 +1,40 @@
+"""Every stage wrapped exactly once: name, retries, tags. Not Prefect's cache but the store decides what is done."""
+
+import errno
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from flows.hold_devices import on_device
+from flows.show_progress import watched
+from tasks import captions, consistency, detections, frames, scores
+from tasks.errors import TransientError
+
+TRANSIENT_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH}
+
+
+def is_transient(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether another try may help: a network or a disk that may come back; never a wrong value or a bug."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, TransientError | ConnectionError | TimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNO
+
+
+POLICY: Any = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_condition_fn": is_transient,
+}
+
+extract = task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **POLICY)
+detect = task(watched(on_device(detections.detect_objects), "detect"), name="detect-objects", tags=["gpu"], **POLICY)
+caption = task(watched(on_device(captions.caption_frames), "caption"), name="caption-frames", tags=["gpu"], **POLICY)
+check = task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
+score = task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
+summarise = task(watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY)

@@ -1,0 +1,9 @@
+-- Captions by captioner: ok, with violations, failed, not checked yet
+select captioner, count(*) as captions,
+       count(*) filter (caption_id in (select caption_id from captions_ok)) as ok,
+       count(*) filter (verdicts.verdict = 'violations') as violations,
+       count(*) filter (verdicts.verdict = 'failed') as failed,
+       count(*) filter (verdicts.verdict is null) as not_checked,
+       round(avg(completion_tokens), 1) as mean_tokens
+from captions left join verdicts using (caption_id)
+group by captioner order by captioner
