@@ -1,5 +1,7 @@
 """movies -> frames -> detections -> captions -> verdicts -> scores: the main job."""
 
+from typing import Any
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -13,7 +15,10 @@ WORKERS = 24
 """Threads: a shard in work keeps four, each waiting for the one before it; the GPU slot lets one model step through."""
 
 
-@flow(name="caption-movies", task_runner=ThreadPoolTaskRunner(max_workers=WORKERS), persist_result=False)
+THREADS: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
+
+
+@flow(name="caption-movies", task_runner=THREADS, persist_result=False)
 def caption_movies(movies: list[str], store: str, config: PipelineConfig | str = "groundcap") -> Report:
     """Caption movies into a store: every caption with its verdict, every movie with its status.
 

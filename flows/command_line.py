@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from flows.report_run import Report
 
 DEMO_STORE = "demo-store"
-DEMO_MOVIES = Path(__file__).resolve().parent.parent / "tests" / "data" / "demo"
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "data" / "videos"
+DEMO_MOVIES = ("test_clip_10s.mp4", "bigbuckbunny.mp4", "chaplin.mp4")
+"""Trailers of open movies (Blender Foundation, CC BY 3.0) and a scene in the public domain."""
 EXIT_CODES = "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 failed; 2 wrong usage"
 
 
@@ -108,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from flows.run_here import run_here
 
-    report = run_here([str(DEMO_MOVIES)], options.store, "demo", verbose=options.verbose)
+    report = run_here([str(DEMO_FOLDER / name) for name in DEMO_MOVIES], options.store, "demo", verbose=options.verbose)
     with catalog.connect(options.store) as store:
         for name in ("captions_and_verdicts", "summaries_by_captioner", "movie_status"):
             print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
@@ -177,9 +179,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _references(options: argparse.Namespace) -> int:
-    from tasks.references import import_references
-
     from storage.store import Store
+    from tasks.references import import_references
 
     refs = import_references(options.file, Store(options.store), options.source)
     print(f"{sum(ref.rows for ref in refs)} references by {options.source} in {options.store}")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+
 from tasks.captions import CaptionConfig
 from tasks.detections import DetectConfig
+from tasks.errors import ConfigError, UnknownNameError
 from tasks.frames import FramesConfig
 from tasks.scores import ScoreConfig
-
-from tasks.errors import ConfigError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +70,10 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
 
 
 def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
-    def place(value: str | None) -> str | None:
-        return str((folder / value).resolve()) if value and value.startswith(".") else value
+    def place(value: str) -> str:
+        return str((folder / value).resolve()) if value.startswith(".") else value
 
+    adapter = config.caption.adapter and place(config.caption.adapter)
     detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
-    caption = replace(
-        config.caption, checkpoint=place(config.caption.checkpoint), adapter=place(config.caption.adapter)
-    )
+    caption = replace(config.caption, checkpoint=place(config.caption.checkpoint), adapter=adapter)
     return replace(config, detect=detect, caption=caption)

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from tasks.captions import captioner_name
-from tasks.movie_files import MovieFile, find_movies, identify_movies
 
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
 from storage.store import Store, TableRef
+from tasks.captions import captioner_name
 from tasks.errors import ConfigError
+from tasks.movie_files import MovieFile, find_movies, identify_movies
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Run:
     store: Store
     config: PipelineConfig
     progress: Progress
+    progress_artifact: UUID
     failures: list[Failed] = field(default_factory=list)
     _followed: list[tuple[str, PrefectFuture[Any]]] = field(default_factory=list)
+    _published: int = 0
 
     @property
     def captioner(self) -> str:
@@ -48,7 +51,15 @@ class Run:
         """Wait for every step that was followed, and note which of them failed."""
         for name, future in self._followed:
             self.result_of(future, name)
+            self.publish_progress()
         self._followed.clear()
+
+    def publish_progress(self) -> None:
+        """Bring Prefect's progress artifact up to date, at every whole percent."""
+        percent = int(self.progress.fraction * 100)
+        if percent > self._published:
+            update_progress_artifact(self.progress_artifact, progress=percent)
+            self._published = percent
 
     def result_of(self, future: PrefectFuture[Any], name: str) -> Any:
         """What a step gave; None when it failed, which is noted once, where it began."""
@@ -78,5 +89,6 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str")
     opened = Store(store, run_id)
     opened.files.sweep()
     found = identify_movies(paths)
+    artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")
     progress = Progress.start(run_id, movies=len(found))
-    return Run(movies=found, store=opened, config=settings, progress=progress)
+    return Run(movies=found, store=opened, config=settings, progress=progress, progress_artifact=artifact)

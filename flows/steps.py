@@ -3,13 +3,14 @@
 import errno
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from flows.hold_devices import on_device
 from flows.show_progress import watched
+from storage.store import TableRef
 from tasks import captions, consistency, detections, frames, scores
 from tasks.errors import TransientError
 
@@ -32,9 +33,15 @@ POLICY: Any = {
     "retry_condition_fn": is_transient,
 }
 
-extract = task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **POLICY)
-detect = task(watched(on_device(detections.detect_objects), "detect"), name="detect-objects", tags=["gpu"], **POLICY)
-caption = task(watched(on_device(captions.caption_frames), "caption"), name="caption-frames", tags=["gpu"], **POLICY)
-check = task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
-score = task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
-summarise = task(watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY)
+extract = Task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **POLICY)
+detect: Task[..., TableRef] = Task(
+    watched(on_device(detections.detect_objects), "detect"), name="detect-objects", tags=["gpu"], **POLICY
+)
+caption: Task[..., TableRef] = Task(
+    watched(on_device(captions.caption_frames), "caption"), name="caption-frames", tags=["gpu"], **POLICY
+)
+check: Task[..., TableRef] = Task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
+score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
+summarise: Task[..., TableRef] = Task(
+    watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY
+)

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Iterator
 
 from prefect.futures import PrefectFuture, as_completed
-from tasks.frames import Extracted
-from tasks.movie_files import MovieFile
 
 from flows.run_state import Run
 from flows.steps import extract
 from storage.store import TableRef
+from tasks.frames import Extracted
+from tasks.movie_files import MovieFile
 
 MOVIES_AT_ONCE = 2
 """FFmpeg decodes one movie on all cores; a second one fills the gaps of the first."""
@@ -39,4 +39,5 @@ def decoded_shards(run: Run, movies_at_once: int = MOVIES_AT_ONCE) -> Iterator[T
             run.progress.movie_done(movie.movie_id)
         else:
             waiting.appendleft((movie, number + 1))
+        run.publish_progress()
         yield extracted.frames

@@ -171,7 +171,7 @@ def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> 
     writer = csv.writer(target)
     if form == "csv":
         writer.writerow(names)
-    for batch in relation.fetch_arrow_reader(1024):
+    for batch in relation.to_arrow_reader(1024):
         for row in batch.to_pylist():
             if form == "csv":
                 writer.writerow(row.values())

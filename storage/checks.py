@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from storage.catalog import connect
 from storage.files import Files, open_files
 from storage.parquet import schema
+from storage.store import FINGERPRINT_DIGITS
 from storage.tables import TABLES
 
 
@@ -69,7 +70,8 @@ def _check_keys(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
 def _check_inputs(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
     stale = connection.sql(
         "select path, input from (select path, unnest(inputs) as input from files) "
-        "where input not in (select fingerprint from files union all select sha256 from movies) order by 1"
+        f"where regexp_full_match(input, '[0-9a-f]{{{FINGERPRINT_DIGITS}}}') "
+        "and input not in (select fingerprint from files) order by 1"
     ).fetchall()
     return [
         Problem("stale-file", path, f"made from {one[:12]}…, which is gone or was made anew; run again")

@@ -26,6 +26,7 @@ from storage.parquet import TableWriter, read_footer, read_rows
 from storage.tables import BY_CAPTIONER, Row, StageRun
 
 R = TypeVar("R", bound=Row)
+FINGERPRINT_DIGITS = 32
 EXECUTION = {"execution": True}
 """Metadata of configuration fields that say how to work (device, batch size), not what comes out: not hashed."""
 
@@ -83,7 +84,7 @@ class Store:
     ) -> "Output":
         """What a stage is about to make of one shard: one file per row type, the first of them the main one.
 
-        `inputs` are fingerprints; `config` a frozen dataclass; `weights` names of models to digests.
+        `inputs` are fingerprints of files, or digests of other things; `config` a frozen dataclass; `weights` names of models to digests.
         """
         fingerprint = _digest(
             {"stage": stage, "version": version, "shard": shard, "captioner": captioner}
@@ -262,7 +263,7 @@ def _describe_value(value: Any, hashed_only: bool) -> Any:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def _now() -> datetime.datetime:

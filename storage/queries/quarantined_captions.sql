@@ -1,8 +1,9 @@
 -- Captions that are not in captions_ok, and why
 select captions.caption_id, captions.captioner, coalesce(verdicts.verdict, 'not checked') as verdict, verdicts.codes,
        captions.error,
-       (select string_agg(message, '; ' order by violation_index)
-        from violations where violations.caption_id = captions.caption_id) as messages,
+       (select string_agg(message, '; ')
+        from (select message from violations where violations.caption_id = captions.caption_id
+              group by message order by min(violation_index) limit 3)) as first_messages,
        captions.text
 from captions left join verdicts using (caption_id)
 where captions.caption_id not in (select caption_id from captions_ok)

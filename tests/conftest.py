@@ -1,0 +1,89 @@
+"""What tests share: the small checkpoints, real clips, one real Prefect server for the whole run."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+CLIPS = REPOSITORY / "tests" / "data" / "videos"
+SERVER_START_SECONDS = 120
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any import of a hub client: tests never go out
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `detector` and `captioner`: random weights, real classes, the hub's file layout."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    subprocess.run([sys.executable, "-m", "toyworld.make_checkpoints", str(folder)], check=True, cwd=REPOSITORY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment that points at a real Prefect server (SQLite, loopback), started once for the whole run."""
+    home = tmp_path_factory.mktemp("prefect")
+    port = _free_port()
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    log = (home / "server.log").open("w")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=home)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api/health", server, home / "server.log")
+        yield environment
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + SERVER_START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def on_server(prefect_environment: dict[str, str]) -> Iterator[None]:
+    """Flows called in this process run against the real server."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, temporary_settings
+
+    updates = {
+        PREFECT_API_URL: prefect_environment["PREFECT_API_URL"],
+        PREFECT_HOME: prefect_environment["PREFECT_HOME"],
+        PREFECT_LOGGING_LEVEL: "WARNING",
+    }
+    with temporary_settings(updates=updates):
+        yield

@@ -1,0 +1,66 @@
+"""Running the whole pipeline in tests: a fast profile without models, and what to compare of two stores."""
+
+from pathlib import Path
+
+import duckdb
+
+from storage import catalog
+from storage.files import open_files
+from storage.tables import TABLES
+
+SCRIPTED = """
+[frames]
+mode = "every_seconds"
+every_seconds = {every_seconds}
+longest_edge = 96
+shard_frames = 8
+
+[detect]
+backend = "scripted"
+checkpoint = ""
+
+[caption]
+name = "{name}"
+backend = "scripted"
+checkpoint = "{script}"
+template = "{template}"
+"""
+TIMES = {"stage_runs"}
+"""Tables that say when and how long, and so differ between two runs."""
+
+
+def scripted_profile(
+    folder: Path,
+    *,
+    name: str = "scripted",
+    template: str = "groundcap-card",
+    every_seconds: float = 0.25,
+    script: str = "",
+) -> Path:
+    """A profile that runs without any model."""
+    path = folder / f"{name}-{template}-{every_seconds}.toml"
+    path.write_text(SCRIPTED.format(name=name, template=template, every_seconds=every_seconds, script=script))
+    return path
+
+
+def rows_of(store: Path, *, without: tuple[str, ...] = ()) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table but the timings, sorted; pictures as their bytes."""
+    with catalog.connect(str(store)) as connection:
+        return {
+            table: sorted(connection.execute(f'select * from "{table}"').fetchall(), key=repr)
+            for table in TABLES
+            if table not in TIMES and table not in without
+        }
+
+
+def files_of(store: Path) -> dict[str, tuple[int, int]]:
+    """Every table file but the timings, with inode and time of change: equal means not written again."""
+    files = open_files(str(store))
+    paths = [Path(files.full(path)) for path in files.under("") if path.split("/")[0] not in TIMES]
+    return {str(path.relative_to(store)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def work_of(store: Path) -> list[tuple[str, str, str, str]]:
+    """(stage, shard, captioner, fingerprint) of every piece of work any run has done."""
+    glob = str(store / "stage_runs" / "**" / "*.parquet")
+    return duckdb.sql(f"select stage, shard, captioner, fingerprint from '{glob}' order by all").fetchall()

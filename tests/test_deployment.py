@@ -1,0 +1,115 @@
+"""`prefect deployment run caption-movies/gpu` on a real server with a real worker, as prefect.yaml deploys it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from storage import catalog
+
+REPOSITORY = Path(__file__).parents[1]
+CLIPS = Path(__file__).parent / "data" / "videos"
+
+
+@pytest.fixture(scope="module")
+def prefect(prefect_environment: dict[str, str]) -> "Prefect":
+    return Prefect(prefect_environment)
+
+
+class Prefect:
+    """The `prefect` command in the repository's root."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def __call__(self, *arguments: str, expect: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", *arguments],
+            env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+        with log.open("w") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "prefect", *arguments],
+                env=self.environment, cwd=REPOSITORY, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worker(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    for pool in ("gpu", "cpu"):
+        prefect("work-pool", "create", pool, "--type", "process")
+    prefect("deploy", "--all")
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    process = prefect.start(log, "worker", "start", "--pool", "gpu", "--name", "test-box")
+    try:
+        yield log
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_the_gpu_deployment_captions_a_movie(prefect: Prefect, worker: Path, tmp_path: Path, checkpoints: Path) -> None:
+    movies, store = tmp_path / "movies", tmp_path / "store"
+    movies.mkdir()
+    shutil.copy(CLIPS / "bigbuckbunny.mp4", movies)
+    profile = tmp_path / "small.toml"
+    profile.write_text(
+        "[frames]\nlongest_edge = 224\n"
+        f'[detect]\ncheckpoint = "{checkpoints / "detector"}"\n'
+        f'[caption]\ncheckpoint = "{checkpoints / "captioner"}"\nmax_new_tokens = 24\nname = "small"\n'
+    )
+    said = prefect(
+        "deployment", "run", "caption-movies/gpu", "--watch", "--param", f"movies={json.dumps([str(movies)])}",
+        "--param", f"store={store}", "--param", f"config={profile}",
+    )  # fmt: skip
+    assert "Completed" in said, said + worker.read_text()
+    with catalog.connect(str(store)) as connection:
+        rows = connection.execute(
+            "select captioner, text, checkpoint, error from captions join verdicts using (caption_id)"
+        ).fetchall()
+    assert len(rows) >= 3
+    assert {row[0] for row in rows} == {"small"}
+    assert all(row[3] is None and row[2].startswith("captioner@") for row in rows)
+    artifacts = prefect("artifact", "ls")
+    assert "caption-movies-summary" in artifacts
+    assert "caption-movies-progress" in artifacts
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_wrong_profile_fails_the_run_with_its_reason(prefect: Prefect, tmp_path: Path) -> None:
+    said = prefect(
+        "deployment", "run", "caption-movies/gpu", "--watch", "--param", f'movies=["{CLIPS}"]',
+        "--param", f"store={tmp_path / 'store'}", "--param", "config=groundkap", expect=1,
+    )  # fmt: skip
+    assert "groundcap" in said
+
+
+@pytest.mark.usefixtures("worker")
+def test_both_deployments_stand_there_with_a_paused_night_schedule(prefect: Prefect) -> None:
+    listed = prefect("deployment", "ls")
+    assert "caption-movies/gpu" in listed
+    assert "caption-movies/cpu" in listed
+    declared = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
+    assert {one["name"]: one["work_pool"]["name"] for one in declared} == {"gpu": "gpu", "cpu": "cpu"}
+    for one in declared:
+        shown = json.loads(prefect("deployment", "inspect", f"caption-movies/{one['name']}", "--output", "json"))
+        assert [schedule["active"] for schedule in shown["schedules"]] == [False]
+
+
+def test_the_automation_for_dead_machines_is_accepted(prefect: Prefect) -> None:
+    prefect("automation", "create", "--from-file", "automations/unresponsive_runs.yaml")
+    assert "Crash unresponsive" in prefect("automation", "ls")
