@@ -1,0 +1,213 @@
+"""A LoRA adapter's tensors onto a model, all of them or an error.
+
+PEFT ignores a tensor whose module it does not find, or warns; the caption then comes from the plain model under the
+adapter's name. Here the file's tensors decide which modules are adapted, every one is compared after loading, and one
+that is not in the model is an error that names it.
+"""
+
+import json
+import logging
+import re
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tasks.errors import CheckpointError
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."
+TENSOR = re.compile(
+    r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector|lora_embedding_A|lora_embedding_B)(?:\.weight|\.bias)?$"
+)
+OLD_PATHS = (
+    (re.compile(r"^language_model\.model\."), "model.language_model."),
+    (re.compile(r"^language_model\.lm_head\b"), "lm_head"),
+    (re.compile(r"^(vision_tower|multi_modal_projector)\b"), r"model.\1"),
+)
+"""Module paths of Llava before transformers 4.52 to today's."""
+SHOWN = 5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was applied."""
+
+    tensors: int
+    modules: int
+    renamed: int
+    """Tensors whose module path was of an older transformers."""
+    outside_text_model: int
+    """Adapted modules that do not belong to the language model: the vision tower or the projector."""
+    targeted_without_tensors: int
+    """Modules that the adapter's configuration names, but for which the file has nothing."""
+
+    def as_notes(self) -> dict[str, int]:
+        """As plain values."""
+        return asdict(self)
+
+
+def apply_adapter(model: Any, folder: Path) -> tuple[Any, Applied]:
+    """Put an adapter's weights into a model and merge them; the model, and what was applied.
+
+    `folder` is as PEFT saves it. Merged, because generation is then as fast as without, and nothing can switch it off.
+    Raises CheckpointError when the adapter is not LoRA, is pickled, or has a tensor that does not end up in the model.
+    """
+    said = _read_config(folder)
+    tensors = _read_tensors(folder)
+    renamed = {_current_key(key): value for key, value in tensors.items()}
+    if len(renamed) != len(tensors):
+        raise CheckpointError(f"{folder}: two tensors of the adapter have the same place in today's model.")
+    modules = _modules(renamed, model, folder)
+    config = _config(said, renamed, sorted(modules), folder)
+    try:
+        adapted = _wrap(model, config)
+        set_peft_model_state_dict(adapted, dict(renamed))
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: the adapter does not fit this model: {error}") from error
+    _check_all_applied(adapted, renamed, folder)
+    applied = Applied(
+        tensors=len(tensors),
+        modules=len(modules),
+        renamed=len(set(renamed) - set(tensors)),
+        outside_text_model=sum("language_model" not in module for module in modules),
+        targeted_without_tensors=len(_targeted(model, said.get("target_modules")) - modules),
+    )
+    _report(applied, folder)
+    return adapted.merge_and_unload(safe_merge=True), applied
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        said = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {CONFIG} cannot be read: {error}. Give a folder as PEFT saves it.") from error
+    if not isinstance(said, dict) or said.get("peft_type") != "LORA":
+        raise CheckpointError(f"{folder}: only LoRA adapters can be applied, this one is {said!r:.80}.")
+    return said
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    if not (folder / WEIGHTS).exists():
+        raise CheckpointError(f"{folder} has no {WEIGHTS} (pickled weights are refused). Save it with safetensors.")
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} is damaged: {error}. Fetch it again.") from error
+    if not tensors:
+        raise CheckpointError(f"{folder / WEIGHTS} has no tensors.")
+    return tensors
+
+
+def _current_path(path: str) -> str:
+    for old, new in OLD_PATHS:
+        path = old.sub(new, path)
+    return path
+
+
+def _current_key(key: str) -> str:
+    return PREFIX + _current_path(key.removeprefix(PREFIX))
+
+
+def _modules(tensors: dict[str, torch.Tensor], model: Any, folder: Path) -> set[str]:
+    """Paths of the modules the tensors belong to. Raises CheckpointError for a tensor without a module in the model."""
+    there = {name for name, _ in model.named_modules()}
+    parts: dict[str, set[str]] = {}
+    lost = []
+    for key in tensors:
+        match = TENSOR.match(key.removeprefix(PREFIX))
+        module = match["module"] if match else key.removeprefix(PREFIX).rpartition(".")[0]
+        if module not in there:
+            lost.append(key)
+        elif match:
+            parts.setdefault(module, set()).add(match["part"])
+    if lost:
+        raise CheckpointError(
+            f"{folder}: {len(lost)} of {len(tensors)} adapter tensors have no module in this model: {_some(lost)}. "
+            "The adapter belongs to another checkpoint, or was saved under module names that are not known here."
+        )
+    halves = [module for module, said in parts.items() if not _is_whole(said)]
+    if halves or not parts:
+        raise CheckpointError(
+            f"{folder}: only one half of the LoRA pair is there for {_some(halves) or 'every module'}."
+        )
+    return set(parts)
+
+
+def _is_whole(parts: set[str]) -> bool:
+    return {"lora_A", "lora_B"} <= parts or {"lora_embedding_A", "lora_embedding_B"} <= parts
+
+
+def _config(said: dict[str, Any], tensors: dict[str, torch.Tensor], modules: list[str], folder: Path) -> LoraConfig:
+    """The adapter's configuration with exactly the file's modules as targets, by their full paths of today."""
+    known = set(LoraConfig.__dataclass_fields__)
+    kept = {key: value for key, value in said.items() if key in known and key not in ("peft_type", "runtime_config")}
+    for pattern in ("rank_pattern", "alpha_pattern"):
+        kept[pattern] = {_current_path(key): value for key, value in (said.get(pattern) or {}).items()}
+    kept |= {"target_modules": modules, "inference_mode": True, "init_lora_weights": True, "auto_mapping": None}
+    # These narrow target_modules down, and may be written in old paths; what was adapted is known from the tensors.
+    kept |= {"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None, "target_parameters": None}
+    try:
+        return LoraConfig(**kept)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG} does not suit this version of PEFT: {error}") from error
+
+
+def _wrap(model: Any, config: LoraConfig) -> Any:
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 in its old way; nobody who captions can do anything about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, config)
+
+
+def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    there = get_peft_model_state_dict(adapted)
+    wrong = [
+        key
+        for key, value in tensors.items()
+        if key not in there or not torch.equal(there[key].cpu(), value.to(there[key].dtype).cpu())
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{folder}: {len(wrong)} of {len(tensors)} adapter tensors were not applied: {_some(wrong)}."
+        )
+    if extra := sorted(set(there) - set(tensors)):
+        raise CheckpointError(
+            f"{folder}: the file has nothing for {len(extra)} tensors of the adapter: {_some(extra)}."
+        )
+
+
+def _targeted(model: Any, target: Any) -> set[str]:
+    """Linear modules that an adapter's `target_modules` names: a list of last parts of a path, or one pattern."""
+    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    if isinstance(target, list):
+        ends = tuple(f".{_current_path(name)}" for name in target)
+        return {name for name in linear if f".{name}".endswith(ends)}
+    if isinstance(target, str) and target != "all-linear":
+        return {name for name in linear if re.fullmatch(target, name)}
+    return set()
+
+
+def _report(applied: Applied, folder: Path) -> None:
+    log.info("adapter %s: %s", folder.name, applied)
+    if applied.outside_text_model:
+        log.warning(
+            "adapter %s also changes %d modules outside the language model (bare target names such as q_proj match the "
+            "vision tower too)", folder.name, applied.outside_text_model,
+        )  # fmt: skip
+    if applied.targeted_without_tensors:
+        log.warning(
+            "adapter %s names %d modules as targets for which its file has no tensors; they stay as they are",
+            folder.name, applied.targeted_without_tensors,
+        )  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

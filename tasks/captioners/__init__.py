@@ -1,0 +1,163 @@
+"""The seam to captioners: picture and prompt in, caption out. A backend is one file here; its name is its config value.
+
+A backend has two functions: `identify(config)`, which says what model it would use without loading it, so that finished
+work is recognised at once, and `load(config)`.
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.store import EXECUTION
+from storage.tables import Detection
+from tasks import backends, prompts
+from tasks.errors import ConfigError
+
+__all__ = [
+    "CaptionConfig",
+    "CaptionRequest",
+    "CaptionResult",
+    "Captioner",
+    "Origin",
+    "available",
+    "identify",
+    "load",
+]
+
+NAME = re.compile(r"[A-Za-z0-9._-]*")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """How frames are captioned. The defaults are Pixtral-12B as published, greedy."""
+
+    name: str = ""
+    """Under which the captions stand in the store: letters, digits, `._-`. Empty: the backend's name."""
+    backend: str = "pixtral"
+    """File name in tasks/captioners."""
+    checkpoint: str = field(default="mistral-community/pixtral-12b", metadata=EXECUTION)
+    """Hub id or folder; for `scripted` a JSON file. Not hashed: the digest of what lies there is."""
+    revision: str | None = field(default=None, metadata=EXECUTION)
+    """Commit, tag or branch of the checkpoint on the hub. Not hashed, likewise."""
+    adapter: str | None = field(default=None, metadata=EXECUTION)
+    """LoRA adapter on top: hub id or folder of PEFT's. Not hashed, likewise."""
+    template: str = "groundcap-card"
+    """Name in tasks/prompts.py."""
+    max_new_tokens: int = 512
+    """A caption is cut off here; then its finish_reason is `length`."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus mass kept when sampling, above 0 to 1; 1 keeps all."""
+    candidates: int = 1
+    """Captions per frame."""
+    seed: int = 0
+    """Every caption's own seed comes from this one, its frame and its candidate number."""
+    dtype: str = "auto"
+    """Number format of the model: float32, bfloat16, float16; auto is bfloat16 on a GPU, float32 on the CPU."""
+    device: str = field(default="auto", metadata=EXECUTION)
+    """auto, cpu, cuda, cuda:1 ..."""
+    batch_size: int = field(default=8, metadata=EXECUTION)
+    """Captions generated at once. Halved by itself when memory does not suffice."""
+
+    def __post_init__(self) -> None:
+        """Check ranges. Raises ConfigError, or UnknownNameError for a template that is not there."""
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"name {self.name!r}: only letters, digits and ._- may stand in a captioner's name.")
+        for name in ("max_new_tokens", "candidates", "batch_size"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} is {value}; it has to be at least 1.")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature is {self.temperature}; it has to be 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}; it has to be above 0, and at most 1.")
+        if self.candidates > 1 and self.temperature == 0:
+            raise ConfigError("more than one candidate needs a temperature above 0: greedy ones are all alike.")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}.")
+        prompts.template(self.template)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What model a captioner is, known without loading it."""
+
+    checkpoint: str
+    """Hub id or folder name, and the start of the digest."""
+    adapter: str | None = None
+    """Likewise; None without one."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Name to digest of everything that decides what it says beside the configuration."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionRequest:
+    """One caption that is wanted."""
+
+    frame_id: str
+    frame_number: int
+    """The frame's place in its shard, from 0."""
+    candidate: int
+    """From 0 over the captions wanted of this frame."""
+    image: NDArray[np.uint8]
+    """RGB, (height, width, 3)."""
+    detections: Sequence[Detection]
+    """In prompt order."""
+    prompt: str
+    """Rendered by tasks.prompts, `[IMG]` once."""
+    seed: int
+    """Of this caption's random numbers, 0 to 2^63 - 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionResult:
+    """One caption, or the reason why there is none."""
+
+    text: str = ""
+    prompt_tokens: int = 0
+    """Image tokens included, padding not."""
+    completion_tokens: int = 0
+    """The end token included."""
+    finish_reason: str = "error"
+    """stop | length | error"""
+    mean_logprob: float | None = None
+    """Natural, over the completion's tokens, under the model as it is: temperature and top_p do not change it."""
+    error: str | None = None
+
+
+class Captioner(Protocol):
+    """Writes captions."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What whoever reads the file's footer should know of the loaded model; plain JSON values."""
+
+    def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        """One result per request, in order. What a request gets does not hang on what stands beside it.
+
+        A request that cannot be worked on gets a result with `error`. Raises MemoryError when the batch does not fit:
+        ask again with fewer. TransientError when the device is lost.
+        """
+
+
+def available() -> list[str]:
+    """Names of the backends."""
+    return backends.available(sys.modules[__name__])
+
+
+def identify(config: CaptionConfig) -> Origin:
+    """What `load(config)` would load. Raises CheckpointError, UnknownNameError."""
+    origin: Origin = backends.load(sys.modules[__name__], "captioner", config.backend).identify(config)
+    return origin
+
+
+def load(config: CaptionConfig) -> Captioner:
+    """The captioner for a configuration. Models are held by the backend: one per process, whoever asks."""
+    captioner: Captioner = backends.load(sys.modules[__name__], "captioner", config.backend).load(config)
+    return captioner

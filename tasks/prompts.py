@@ -1,0 +1,95 @@
+"""Detections -> prompt text: one function for inference and for training.
+
+We render Pixtral's chat markup ourselves and do not ask the checkpoint's chat template: the one Pixtral was published
+with in 2024 writes the system text only when the user's turn comes last, so that a training sample (system, user,
+caption) loses it without a word. What is written here is what that template, and Mistral's own tokenizer, give for a
+system and a user turn:
+
+    <s>[INST]system text, blank line, user text[/INST]            then, for training:  caption</s>
+
+`[IMG]` stands once for the picture; the captioner puts as many image tokens there as the picture has.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.tables import Detection
+from tasks.errors import ConfigError, UnknownNameError
+
+BEGIN, END = "<s>", "</s>"
+OPEN, CLOSE = "[INST]", "[/INST]"
+IMAGE, IMAGE_BREAK, IMAGE_END = "[IMG]", "[IMG_BREAK]", "[IMG_END]"
+CONTROL = (BEGIN, END, OPEN, CLOSE, IMAGE, IMAGE_BREAK, IMAGE_END)
+"""Texts that the tokenizer reads as one token with a meaning. Nothing that is filled in may contain one."""
+
+_SYSTEM = (
+    "You are an AI assistant that can see and understand images. I will provide you with an image and the detected "
+    "objects in it along with their positions and dimensions in the format [id, x,y,width,height]."
+)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt's words. `user` has `{detections}` and `[IMG]` in it, once each."""
+
+    system: str
+    user: str
+
+    @property
+    def digest(self) -> str:
+        """Changes with the words: sha256, hexadecimal."""
+        return hashlib.sha256(f"{self.system}\0{self.user}".encode()).hexdigest()
+
+
+TEMPLATES = {
+    # The format of the PixtralGroundCap model card, which the published adapter was trained with.
+    "groundcap-card": Template(
+        system=_SYSTEM,
+        user=f"[DETECTIONS]\n{{detections}}[/DETECTIONS]\n{IMAGE}",
+    ),
+    # What the author's later public training code writes: an order at the end of the system text, the picture first.
+    "groundcap-story": Template(
+        system=f"{_SYSTEM} Please generate a detailed caption that describes the scene.",
+        user=f"{IMAGE}\n[DETECTIONS]\n{{detections}}[/DETECTIONS]",
+    ),
+}
+
+
+def template(name: str) -> Template:
+    """A template by its name. Raises UnknownNameError."""
+    if name not in TEMPLATES:
+        raise UnknownNameError("prompt template", name, list(TEMPLATES))
+    return TEMPLATES[name]
+
+
+def render_detections(detections: Sequence[Detection]) -> str:
+    """A line `[label-n: x,y,w,h]` per detection in prompt order: fractions of the frame, two digits, x, y top left."""
+    return "".join(f"{_line(one)}\n" for one in sorted(detections, key=lambda one: one.object_index))
+
+
+def _line(detection: Detection) -> str:
+    box = detection.box
+    return f"[{detection.object_id}: {box.x:.2f},{box.y:.2f},{box.w:.2f},{box.h:.2f}]"
+
+
+def render(name: str, detections: Sequence[Detection], caption: str | None = None) -> str:
+    """The whole text the model reads, from `<s>` on; with a `caption`, a training sample that ends in `</s>`.
+
+    Raises UnknownNameError for a template that is not there, ConfigError when a detection or the caption contains
+    one of the tokenizer's control words: it would be read as one, and end or begin something.
+    """
+    words = template(name)
+    listed = render_detections(detections)
+    for filled in (listed, caption or ""):
+        if found := [word for word in CONTROL if word in filled]:
+            raise ConfigError(
+                f"{found[0]!r} may not stand in a detection or caption: the tokenizer takes it as a command."
+            )
+    prompt = f"{BEGIN}{OPEN}{words.system}\n\n{words.user.format(detections=listed)}{CLOSE}"
+    return prompt if caption is None else f"{prompt}{caption}{END}"
+
+
+def digest(prompt: str) -> str:
+    """First 16 hexadecimal digits of sha256 over a rendered prompt."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]

@@ -1,0 +1,231 @@
+"""LoRA adapters as PEFT saves them: applied whole, or refused with the names of what was not."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_captioners import alike, mixed, request
+from test_captions import frame, people, put, rows
+from transformers import LlavaForConditionalGeneration
+
+from storage.store import Store
+from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter
+from tasks.captioners import CaptionConfig, identify, pixtral
+from tasks.captions import caption_frames
+from tasks.errors import CheckpointError
+from toyworld.tiny_captioner import build_tiny_captioner
+
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+"""PEFT 0.21 asks transformers 5.23 in its old way."""
+
+TEXT_MODEL = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+BARE = ["q_proj", "v_proj"]
+FLOAT_NOISE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_captioner(tmp_path_factory.mktemp("tiny") / "base")
+
+
+def save_adapter(base: Path, folder: Path, targets: Any, **more: Any) -> Path:
+    """Train nothing, but leave an adapter with weights that matter, through PEFT's own saving."""
+    model: Any = LlavaForConditionalGeneration.from_pretrained(base)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, **more))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.2, generator=generator)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_adapter(base, tmp_path_factory.mktemp("adapter") / "lora", TEXT_MODEL)
+
+
+@pytest.fixture
+def spoilt(adapter: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(adapter, tmp_path / "lora"))
+
+
+@pytest.fixture
+def config(base: Path, adapter: Path) -> CaptionConfig:
+    return CaptionConfig(checkpoint=str(base), adapter=str(adapter), max_new_tokens=16, device="cpu")
+
+
+def retold(folder: Path, change: Any) -> Path:
+    """The adapter with its tensors put through `change`, from a dict to a dict."""
+    save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS, metadata={"format": "pt"})
+    return folder
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return torch.as_tensor(model(input_ids=torch.tensor([[1, 3, 50, 60, 70, 4]])).logits)
+
+
+def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(base).eval()
+    before = logits(plain)
+    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), adapter).eval()
+    ours, applied = apply_adapter(plain, adapter)
+    assert torch.allclose(logits(ours), logits(theirs), atol=FLOAT_NOISE)
+    assert (logits(ours) - before).abs().max() > 0.1
+    assert applied.tensors == 2 * applied.modules == 2 * 7 * 2
+    assert (applied.renamed, applied.outside_text_model, applied.targeted_without_tensors) == (0, 0, 0)
+    assert not any("lora" in name for name, _ in ours.named_parameters())
+
+
+def test_captions_change_and_say_so(config: CaptionConfig) -> None:
+    plain, adapted = pixtral.load(replace(config, adapter=None)), pixtral.load(config)
+    assert [one.text for one in plain(mixed())] != [one.text for one in adapted(mixed())]
+    assert adapted.notes["adapter"]["tensors"] == 28
+    assert "adapter" not in plain.notes
+    origin = identify(config)
+    assert set(origin.weights) == {"checkpoint", "adapter"}
+    assert (origin.adapter or "").startswith("lora@")
+
+
+def test_the_row_and_the_fingerprint_know_the_adapter(config: CaptionConfig, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    refs = put(store, [frame(0)], people(0))
+    plain = caption_frames(*refs, store, replace(config, adapter=None))
+    assert rows(store, plain)[0].adapter is None
+    adapted = caption_frames(*refs, store, config)
+    assert adapted.fingerprint != plain.fingerprint
+    assert rows(store, adapted)[0].adapter == identify(config).adapter
+    footer = store.footer(adapted.path)
+    assert footer is not None
+    assert footer.notes["adapter"]["modules"] == 14
+
+
+def old_key(key: str) -> str:
+    return key.replace("base_model.model.model.language_model.", "base_model.model.language_model.model.")
+
+
+def test_an_adapter_with_the_old_module_paths_is_applied_just_so(config: CaptionConfig, spoilt: Path) -> None:
+    """PEFT 0.13.2 on transformers 4.4x, as the published adapter."""
+    retold(spoilt, lambda tensors: {old_key(key): value for key, value in tensors.items()})
+    assert not any("base_model.model.model." in key for key in load_file(spoilt / WEIGHTS))
+    said = json.loads((spoilt / CONFIG).read_text())
+    said["target_modules"] = r"language_model\.model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"  # the old paths here too
+    (spoilt / CONFIG).write_text(json.dumps(said))
+    old = pixtral.load(replace(config, adapter=str(spoilt)))
+    assert old.notes["adapter"]["renamed"] == 28
+    for one, other in zip(pixtral.load(config)(mixed()), old(mixed()), strict=True):
+        assert alike(one, other)
+
+
+def test_patterns_by_old_path_keep_their_meaning(base: Path, tmp_path: Path) -> None:
+    name = "language_model.layers.0.self_attn.q_proj"
+    folder = save_adapter(base, tmp_path / "a", TEXT_MODEL, rank_pattern={name: 2}, alpha_pattern={name: 64})
+    old = Path(shutil.copytree(folder, tmp_path / "b"))
+    retold(old, lambda tensors: {old_key(key): value for key, value in tensors.items()})
+    said = json.loads((old / CONFIG).read_text())
+    for pattern in ("rank_pattern", "alpha_pattern"):
+        said[pattern] = {"language_model.model.layers.0.self_attn.q_proj": said[pattern][name]}
+    (old / CONFIG).write_text(json.dumps(said))
+    one, other = (
+        apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), path)[0] for path in (folder, old)
+    )
+    assert torch.equal(logits(one), logits(other))
+
+
+def renamed(old: str, new: str) -> Any:
+    return lambda tensors: {key.replace(old, new): value for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (renamed("layers.1.", "layers.7."), "14 of 28 adapter tensors have no module"),
+        (renamed("base_model.model.model.language_model", "base_model.model.transformer"), "28 of 28"),
+        (lambda tensors: {**tensors, "base_model.model.model.language_model.score": torch.ones(2)}, "1 of 29"),
+        (
+            lambda tensors: {key: v for key, v in tensors.items() if "layers.0.mlp.up_proj.lora_B" not in key},
+            "one half",
+        ),
+        (lambda tensors: {key: v[:2].clone() if "lora_A" in key else v for key, v in tensors.items()}, "does not fit"),
+        (lambda tensors: {}, "no tensors"),
+    ],
+    ids=["layer", "prefix", "stray", "half", "shape", "empty"],
+)
+def test_a_tensor_that_is_not_applied_is_an_error(config: CaptionConfig, spoilt: Path, change: Any, words: str) -> None:
+    retold(spoilt, change)
+    with pytest.raises(CheckpointError, match=words):
+        pixtral.load(replace(config, adapter=str(spoilt)))
+
+
+def test_the_error_names_the_tensors(config: CaptionConfig, spoilt: Path) -> None:
+    retold(spoilt, renamed("layers.1.mlp.gate_proj", "layers.1.mlp.door_proj"))
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.door_proj\.lora_A"):
+        pixtral.load(replace(config, adapter=str(spoilt)))
+
+
+def test_bare_names_reach_the_vision_tower_and_that_is_reported(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_adapter(base, tmp_path / "bare", BARE)
+    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), folder).eval()
+    with caplog.at_level(logging.WARNING):
+        ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder)
+    assert (applied.modules, applied.outside_text_model) == (8, 4)
+    assert "outside the language model" in caplog.text
+    tower = "model.vision_tower.transformer.layers.0.attention.q_proj"
+    merged = theirs.merge_and_unload().get_submodule(tower).weight
+    assert torch.allclose(ours.get_submodule(tower).weight, merged, atol=FLOAT_NOISE)
+
+
+def test_targets_without_tensors_stay_as_they_are_and_are_reported(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_adapter(base, tmp_path / "bare", BARE)
+    retold(folder, lambda tensors: {key: value for key, value in tensors.items() if "vision_tower" not in key})
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
+    with caplog.at_level(logging.WARNING):
+        ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    assert (applied.modules, applied.outside_text_model, applied.targeted_without_tensors) == (4, 0, 4)
+    assert "has no tensors" in caplog.text
+    tower = "model.vision_tower.transformer.layers.0.attention.q_proj"
+    assert torch.equal(ours.get_submodule(tower).weight, plain.get_submodule(tower).weight)
+
+
+def pickled(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "adapter_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (pickled, "safetensors"),
+        (lambda folder: (folder / CONFIG).unlink(), "cannot be read"),
+        (lambda folder: (folder / CONFIG).write_text('{"peft_type": "IA3"}'), "only LoRA"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"x" * 64), "damaged"),
+    ],
+    ids=["pickled", "no-config", "not-lora", "damaged"],
+)
+def test_a_folder_that_is_no_adapter_is_refused(config: CaptionConfig, spoilt: Path, spoil: Any, words: str) -> None:
+    spoil(spoilt)
+    with pytest.raises(CheckpointError, match=words):
+        pixtral.load(replace(config, adapter=str(spoilt)))
+
+
+def test_keys_of_another_version_of_peft_do_no_harm(config: CaptionConfig, spoilt: Path) -> None:
+    said = json.loads((spoilt / CONFIG).read_text())
+    said["a_key_of_the_future"] = 1
+    said["megatron_config"] = None
+    for key in ("corda_config", "trainable_token_indices", "exclude_modules"):  # not there in 0.13.2
+        said.pop(key, None)
+    (spoilt / CONFIG).write_text(json.dumps(said))
+    (result,) = pixtral.load(replace(config, adapter=str(spoilt)))([request(0)])
+    assert alike(pixtral.load(config)([request(0)])[0], result)
