@@ -1,0 +1,225 @@
+"""Captions and detections -> verdicts, mentions, violations: does a caption cite what is there, and nothing else?
+
+Pure text against rows; no model. The grammar is tasks/tags.py's, the codes are tasks/violation_codes.py's.
+"""
+
+import bisect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from storage.store import Store, TableRef
+from storage.tables import Caption, Detection, Mention, Verdict, Violation
+from tasks import lexicon, tags
+from tasks.errors import StoreError
+from tasks.violation_codes import CODES, violations_markdown
+
+__all__ = ["CODES", "Checked", "Finding", "check", "check_captions", "violations_markdown"]
+
+VERSION = 1
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ufffd\ud800-\udfff]+")
+_SPECIAL = re.compile(
+    r"\[/?(?:IMG|IMG_BREAK|IMG_END|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|PREFIX|MIDDLE|SUFFIX)\]"
+)
+_ECHO = re.compile(r"\[/?DETECTIONS\]|\[[\w-]+-\d+\s*:[^\[\]\n]*\]?")
+_WORD = re.compile(r"(?<![\w-])\w[\w-]*+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One violation of a caption. `start`, `end`: characters of the tagged text; `mention`: an index, if it has one."""
+
+    code: str
+    object_id: str | None
+    start: int
+    end: int
+    message: str
+    mention: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A caption taken apart and checked. `verdicts` has one per mention: 'ok', or the code of its first violation."""
+
+    plain_text: str
+    mentions: tuple[tags.Mention, ...]
+    verdicts: tuple[str, ...]
+    violations: tuple[Finding, ...]
+
+    @property
+    def codes(self) -> list[str]:
+        """The different codes, sorted."""
+        return sorted({violation.code for violation in self.violations})
+
+
+def check(text: str, detections: Iterable[Detection]) -> Checked:
+    """Check one caption against the detections of its frame. Never raises, whatever the text."""
+    return _check(text, {detection.object_id: detection.is_thing for detection in detections})
+
+
+def _check(text: str, things: Mapping[str, bool]) -> Checked:
+    """`things`: the frame's object ids, each with whether it is a thing."""
+    parsed = tags.parse(text)
+    findings = [_grammar_finding(fault, text) for fault in parsed.faults]
+    for index, mention in enumerate(parsed.mentions):
+        findings += _mention_findings(index, mention, things)
+    findings += _text_findings(text, parsed, things)
+    if not any(character.isalnum() for character in parsed.plain_text):
+        findings.append(Finding("empty-caption", None, 0, len(text), _said("empty-caption")))
+    findings.sort(key=lambda found: (found.start, found.end, found.code, found.object_id or ""))
+    verdicts = ["ok"] * len(parsed.mentions)
+    for found in reversed(findings):
+        if found.mention is not None:
+            verdicts[found.mention] = found.code
+    return Checked(parsed.plain_text, parsed.mentions, tuple(verdicts), tuple(findings))
+
+
+def _said(code: str, detail: str = "") -> str:
+    return f"{CODES[code].meaning}: {detail}" if detail else CODES[code].meaning
+
+
+def _grammar_finding(fault: tags.Fault, text: str) -> Finding:
+    source = text[fault.start : fault.end]
+    shown = source if len(source) <= 80 else source[:77] + "..."
+    return Finding(fault.code, fault.object_id, fault.start, fault.end, _said(fault.code, shown), fault.mention)
+
+
+def _mention_findings(index: int, mention: tags.Mention, things: Mapping[str, bool]) -> Iterator[Finding]:
+    """What is wrong with the well-formed ids of one tag; the malformed ones are the grammar's."""
+    seen = set()
+    for object_id in mention.object_ids:
+        split = tags.split_id(object_id)
+        if split is None:
+            continue
+        for code, detail in _id_faults(mention, object_id, split[0], things, repeated=object_id in seen):
+            yield Finding(code, object_id, mention.source_start, mention.open_end, _said(code, detail), index)
+        seen.add(object_id)
+
+
+def _id_faults(
+    mention: tags.Mention, object_id: str, label: str, things: Mapping[str, bool], *, repeated: bool
+) -> Iterator[tuple[str, str]]:
+    """(code, detail) for one cited id. `label` is the id's own; `repeated`: the tag has cited it before."""
+    if repeated:
+        yield "duplicate-id", object_id
+        return
+    if object_id not in things:
+        near = [one for one in things if one.rpartition("-")[0] == label]
+        yield "unknown-object", f"{object_id}; of {label!r} there is {', '.join(near) or 'none'}"
+    elif mention.kind == "action" and not things[object_id]:
+        yield "action-cites-stuff", f"{mention.label!r} by {object_id}"
+    if mention.kind != "action" and mention.label.strip() and mention.label != label:
+        yield "label-mismatch", f"class {mention.label!r}, id {object_id}"
+
+
+def _text_findings(text: str, parsed: tags.Parsed, things: Mapping[str, bool]) -> Iterator[Finding]:
+    """What may not stand among the words."""
+    for found in _CONTROL.finditer(text):
+        detail = " ".join(f"U+{ord(character):04X}" for character in found.group()[:8])
+        yield Finding("control-character", None, *found.span(), _said("control-character", detail))
+    labels = {object_id.rpartition("-")[0] for object_id in things} | lexicon.LABELS
+    labels |= {mention.label for mention in parsed.mentions if mention.kind != "action"}
+    broken = [fault.start for fault in parsed.faults if fault.code == "bracket-missing"]
+    for segment in parsed.segments:
+        if segment.role != "text":
+            continue
+        place = bisect.bisect_left(broken, segment.start)
+        is_broken = place < len(broken) and broken[place] < segment.start + len(segment.source)
+        yield from _word_findings(segment, set() if is_broken else labels)  # a broken tag's ids are not bare
+
+
+def _word_findings(segment: tags.Segment, labels: set[str]) -> Iterator[Finding]:
+    for found in _SPECIAL.finditer(segment.source):
+        yield _at(segment, "special-token", found)
+    echoed_to = 0
+    echoes = list(_ECHO.finditer(segment.source))
+    for found in echoes:
+        yield _at(segment, "prompt-echo", found)
+    for found in _WORD.finditer(segment.source):
+        while echoes and echoes[0].start() <= found.start():
+            echoed_to = echoes.pop(0).end()
+        split = tags.split_id(found.group())
+        if split and split[0] in labels and found.start() >= echoed_to:
+            yield _at(segment, "bare-id", found, found.group())
+
+
+def _at(segment: tags.Segment, code: str, found: re.Match[str], object_id: str | None = None) -> Finding:
+    start, end = (segment.start + place for place in found.span())
+    return Finding(code, object_id, start, end, _said(code, found.group()[:80]))
+
+
+def check_captions(captions: TableRef, detections: TableRef, store: Store) -> TableRef:
+    """Check one shard of captions. Every caption gets one row in verdicts.
+
+    Raises StoreError where a caption's plain_text is not what the tag grammar makes of its text.
+    """
+    output = store.output(
+        [Verdict, Mention, Violation],
+        stage="check",
+        shard=captions.shard,
+        inputs=[captions.fingerprint, detections.fingerprint],
+        config=None,
+        version=VERSION,
+        captioner=captions.captioner,
+    )
+    if output.is_current():
+        return output.ref
+    things: dict[str, dict[str, bool]] = {}
+    for detection in store.read(detections, Detection, batch_size=256):  # a shard's ids; the masks pass by
+        things.setdefault(detection.frame_id, {})[detection.object_id] = detection.is_thing
+    with output.writer() as write:
+        for caption in store.read(captions, Caption):
+            failed = caption.error is not None or caption.finish_reason == "error"
+            checked = None if failed else _check(caption.text, things.get(caption.frame_id, {}))
+            if checked and checked.plain_text != caption.plain_text:
+                raise StoreError(
+                    f"the plain text of {caption.caption_id} in {captions.path} was made by another tag grammar. "
+                    "Delete the file and run again."
+                )
+            write(_verdict(caption, checked, captions, detections))
+            for row in _rows(caption.caption_id, checked) if checked else ():
+                write(row)
+    return output.ref
+
+
+def _verdict(caption: Caption, checked: Checked | None, captions: TableRef, detections: TableRef) -> Verdict:
+    return Verdict(
+        caption_id=caption.caption_id,
+        verdict="failed" if checked is None else "violations" if checked.violations else "ok",
+        codes=checked.codes if checked else [],
+        mentions=len(checked.mentions) if checked else 0,
+        violations=len(checked.violations) if checked else 0,
+        captions_fingerprint=captions.fingerprint,
+        detections_fingerprint=detections.fingerprint,
+    )
+
+
+def _rows(caption_id: str, checked: Checked) -> Iterator[Mention | Violation]:
+    for index, (mention, verdict) in enumerate(zip(checked.mentions, checked.verdicts, strict=True)):
+        yield Mention(
+            caption_id=caption_id,
+            mention_index=index,
+            kind=mention.kind,
+            label=mention.label,
+            object_ids=list(mention.object_ids),
+            text=mention.text,
+            start=mention.start,
+            end=mention.end,
+            verdict=verdict,
+        )
+    for index, found in enumerate(checked.violations):
+        yield Violation(
+            caption_id=caption_id,
+            violation_index=index,
+            code=found.code,
+            object_id=found.object_id,
+            start=found.start,
+            end=found.end,
+            message=found.message,
+        )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(violations_markdown())
