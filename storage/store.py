@@ -84,7 +84,8 @@ class Store:
     ) -> "Output":
         """What a stage is about to make of one shard: one file per row type, the first of them the main one.
 
-        `inputs` are fingerprints of files, or digests of other things; `config` a frozen dataclass; `weights` names of models to digests.
+        `inputs` are fingerprints of files, or digests of other things; `config` is a frozen dataclass; `weights` are
+        digests by name of model.
         """
         fingerprint = _digest(
             {"stage": stage, "version": version, "shard": shard, "captioner": captioner}

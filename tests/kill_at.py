@@ -6,41 +6,39 @@ The process kills itself with SIGKILL when the stage is about to write its (ROWS
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flows.command_line import main
 from storage import store
 
 stage, rows = sys.argv[1], int(sys.argv[2])
-write = store.Writer.__call__
-begin = store.Output.writer
-state = {"left": rows}
+write, begin = store.Writer.__call__, store.Output.writer
+written = 0
+armed: set[int] = set()
 
 
-def writer(self: store.Output) -> Any:
-    """Arms the bomb while the stage's output is being written."""
-    opened = begin(self)
-    if self.footer.stage == stage:
-        original = opened.__enter__
-
-        def enter() -> store.Writer:
-            made = original()
-            made.armed = True  # type: ignore[attr-defined]
-            return made
-
-        opened.__enter__ = enter  # type: ignore[method-assign]
-    return opened
+@contextmanager
+def writer(self: store.Output) -> Iterator[store.Writer]:
+    """Arms the writers of the stage."""
+    with begin(self) as made:
+        if self.footer.stage == stage:
+            armed.add(id(made))
+        yield made
+        armed.discard(id(made))
 
 
 def call(self: store.Writer, row: Any) -> None:
-    """Counts down on rows of the armed stage."""
-    if getattr(self, "armed", False):
-        if state["left"] == 0:
+    """Counts the rows of armed writers."""
+    global written
+    if id(self) in armed:
+        if written == rows:
             os.kill(os.getpid(), signal.SIGKILL)
-        state["left"] -= 1
+        written += 1
     write(self, row)
 
 
-store.Output.writer = writer  # type: ignore[method-assign]
+store.Output.writer = writer  # type: ignore[method-assign,assignment]
 store.Writer.__call__ = call  # type: ignore[method-assign]
 sys.exit(main(sys.argv[3:]))

@@ -273,16 +273,16 @@ def test_the_layout_is_the_documented_one() -> None:
 def filled(store: Store) -> Store:
     write(store, [movie()], shard="mabc")
     write(store, [frame(0), frame(1), Shot(movie_id="mabc", shot_index=0, start_seconds=0, end_seconds=1, frames=2)])
-    found = write(store, [detection()], inputs=["detections"])
+    found = write(store, [detection()], inputs=["d" * 32])
     said = write(
-        store, [caption(), caption("mabc_000001", "a cat")], captioner="scripted", inputs=["captions", "scripted"]
+        store, [caption(), caption("mabc_000001", "a cat")], captioner="scripted", inputs=["c" * 32, "a text"]
     )
     marks = {"captions_fingerprint": said.fingerprint, "detections_fingerprint": found.fingerprint}
     verdicts = [
         Verdict(caption_id=f"mabc_00000{n}/scripted/0", verdict=verdict, codes=[], mentions=0, violations=n, **marks)
         for n, verdict in enumerate(["ok", "violations"])
     ]
-    write(store, list(verdicts), captioner="scripted", inputs=["verdicts"])
+    write(store, list(verdicts), captioner="scripted", inputs=["e" * 32])
     return store
 
 
@@ -340,7 +340,7 @@ def test_wrong_questions_are_answered_helpfully(filled: Store) -> None:
 
 
 def test_check_finds_each_kind_of_problem(filled: Store) -> None:
-    assert [one.kind for one in check_store(filled.location)] == ["stale-file"] * 4  # the inputs above are invented
+    assert [one.kind for one in check_store(filled.location)] == ["stale-file"] * 3  # the inputs above are invented
     write(filled, [frame(0)], shard="mabc/00001")
     write(filled, [Reference(reference_id="r", frame_id="nowhere", source="human", text="x", plain_text="x")])
     kinds = {(one.kind, one.where) for one in check_store(filled.location)}
