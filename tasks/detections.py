@@ -1,0 +1,183 @@
+"""Frames -> detections: the objects of each frame, named and numbered as GroundCap does.
+
+The models live behind tasks/detectors; the rules in tasks/object_naming.py. Here: batches in, rows out, and what to do
+when a frame cannot be worked on.
+"""
+
+import io
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from storage.store import Store, TableRef
+from storage.tables import Detection, Failure, Frame
+from tasks import detectors
+from tasks.detectors import DetectConfig, Detector
+from tasks.object_naming import NamedObject, Segment, clean_label, is_coco, name_objects
+
+__all__ = ["DetectConfig", "detect_objects"]
+
+VERSION = 1
+"""Bump when the meaning of the output changes."""
+STAGE = "detect"
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError)
+"""What Pillow raises on bytes that are no picture."""
+UNWORKABLE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model's code raises on a picture it cannot work on. Errors of our own tree are not among them."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Look:
+    """One frame on its way: first the picture, then its segments, or the reason why there are none."""
+
+    frame: Frame
+    picture: NDArray[np.uint8] | None = None
+    segments: list[Segment] | None = None
+    error: Exception | None = None
+
+
+def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> TableRef:
+    """Detect the objects of one shard of frames.
+
+    Writes detections, in prompt order within each frame, and failures: a frame that cannot be decoded, or on which the
+    detector fails when it is asked about that frame alone. Notes in the footer: `labels`, every label this detector can
+    say. Raises CheckpointError, ConfigError, MissingExtraError or UnknownNameError when there is no such detector,
+    TransientError when memory does not suffice, and the detector's own error when it fails on every one of several
+    frames: then the frames are not to blame.
+    """
+    output = store.output(
+        [Detection, Failure],
+        stage=STAGE,
+        shard=frames.shard,
+        inputs=[frames.fingerprint],
+        config=config,
+        version=VERSION,
+        weights={"detector": detectors.digest(config)},
+    )
+    if output.is_current():
+        return output.ref
+    detector = detectors.load(config)
+    name = partial(_rows, config=config, coco=is_coco(detector.labels))
+    # Decoding and naming go on in two threads while the detector looks at the batch between them.
+    with output.writer() as write, ThreadPoolExecutor(2, "detect") as pool:
+        write.notes["labels"] = list(dict.fromkeys(map(clean_label, detector.labels)))
+        batches = _batched(store.read(frames, Frame, batch_size=config.batch_size), config.batch_size)
+        for rows in _one_ahead(pool, name, _looks(detector, _one_ahead(pool, _decode, batches))):
+            for row in rows:
+                write(row)
+    return output.ref
+
+
+def _batched(items: Iterable[A], size: int) -> Iterator[list[A]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _one_ahead(pool: Executor, work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """`map(work, items)` in order, the next item's work begun before a result is handed out. Holds two items."""
+    waiting: deque[Future[B]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > 1:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _decode(frames: list[Frame]) -> list[Look]:
+    return [_decode_one(frame) for frame in frames]
+
+
+def _decode_one(frame: Frame) -> Look:
+    try:
+        with Pillow.open(io.BytesIO(frame.image.bytes)) as picture:
+            return Look(frame, np.asarray(picture.convert("RGB")))
+    except UNREADABLE as error:
+        return Look(frame, error=error)
+
+
+def _looks(detector: Detector, batches: Iterable[list[Look]]) -> Iterator[list[Look]]:
+    """Give every batch its segments. Raises the last error when the detector fails on every one of several frames."""
+    worked, errors = 0, []
+    for looks in batches:
+        readable = [look for look in looks if look.picture is not None]
+        _look(detector, readable)
+        worked += sum(look.segments is not None for look in readable)
+        errors += [look.error for look in readable if look.error]
+        yield looks
+    if len(errors) > 1 and not worked:
+        raise errors[-1]
+
+
+def _look(detector: Detector, looks: list[Look]) -> None:
+    """Ask the detector about a batch; when that fails, about each frame alone, so that one bad frame fails alone."""
+    pictures = [look.picture for look in looks if look.picture is not None]
+    if not pictures:
+        return
+    try:
+        found = detector(pictures)
+    except UNWORKABLE as error:
+        if len(looks) == 1:
+            log.warning("the detector failed on frame %s: %s", looks[0].frame.frame_id, error)
+            looks[0].error = error
+            return
+        for look in looks:
+            _look(detector, [look])
+        return
+    for look, segments in zip(looks, found, strict=True):
+        look.segments = segments
+
+
+def _rows(looks: list[Look], *, config: DetectConfig, coco: bool) -> list[Detection | Failure]:
+    rows: list[Detection | Failure] = []
+    for look in looks:
+        if look.segments is None:
+            rows.append(Failure(frame_id=look.frame.frame_id, stage=STAGE, error=_reason(look)))
+            continue
+        named = name_objects(
+            look.segments, coco=coco, max_detections=config.max_detections, stuff_boxes=config.stuff_boxes
+        )
+        rows += [_row(look.frame.frame_id, one, config.masks) for one in named]
+    return rows
+
+
+def _reason(look: Look) -> str:
+    said = f"{type(look.error).__name__}: {look.error}"
+    if look.picture is None:
+        return f"the frame's picture cannot be decoded ({said}). Extract the frames again."
+    return f"the detector failed on this frame alone ({said}). Try another checkpoint or backend."
+
+
+def _row(frame_id: str, named: NamedObject, masks: bool) -> Detection:
+    segment = named.segment
+    mask = segment.mask
+    return Detection(
+        frame_id=frame_id,
+        object_id=named.object_id,
+        object_index=named.object_index,
+        segment_id=segment.segment_id,
+        label=named.label,
+        category_id=segment.category_id,
+        is_thing=segment.is_thing,
+        score=segment.score,
+        box=named.box,
+        area=mask.area_px / (mask.width * mask.height),
+        mask=mask.counts if masks else None,
+        mask_width=mask.width,
+        mask_height=mask.height,
+    )
