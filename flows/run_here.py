@@ -13,7 +13,9 @@ from flows.show_progress import Progress as Counts
 if TYPE_CHECKING:
     from flows.report_run import Report
 
-QUIET = {
+QUIET = {"TQDM_DISABLE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+"""Left out with --verbose: other libraries' bars would break ours, and failures are said at the end."""
+ALWAYS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -22,7 +24,7 @@ QUIET = {
 
 def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool = False) -> "Report":
     """Run `caption-movies` and give its report, also when steps failed."""
-    for name, value in (QUIET | ({} if verbose else {"PREFECT_LOGGING_LEVEL": "CRITICAL"})).items():
+    for name, value in (ALWAYS | ({} if verbose else QUIET)).items():
         os.environ.setdefault(name, value)  # before Prefect is imported: it reads them then
     from flows.caption_movies import caption_movies
     from flows.read_configuration import read_configuration

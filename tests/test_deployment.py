@@ -1,6 +1,7 @@
 """`prefect deployment run caption-movies/gpu` on a real server with a real worker, as prefect.yaml deploys it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -84,9 +85,9 @@ def test_the_gpu_deployment_captions_a_movie(prefect: Prefect, worker: Path, tmp
     assert len(rows) >= 3
     assert {row[0] for row in rows} == {"small"}
     assert all(row[3] is None and row[2].startswith("captioner@") for row in rows)
-    artifacts = prefect("artifact", "ls")
-    assert "caption-movies-summary" in artifacts
-    assert "caption-movies-progress" in artifacts
+    assert "captions_ok" in prefect("artifact", "inspect", "caption-movies-summary")
+    progress = prefect("artifact", "inspect", "caption-movies-progress")
+    assert "'data': 100" in progress, progress
 
 
 @pytest.mark.usefixtures("worker")
@@ -95,7 +96,9 @@ def test_a_wrong_profile_fails_the_run_with_its_reason(prefect: Prefect, tmp_pat
         "deployment", "run", "caption-movies/gpu", "--watch", "--param", f'movies=["{CLIPS}"]',
         "--param", f"store={tmp_path / 'store'}", "--param", "config=groundkap", expect=1,
     )  # fmt: skip
-    assert "groundcap" in said
+    (run_id,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
+    state = json.loads(prefect("flow-run", "inspect", run_id, "--output", "json"))["state"]
+    assert "Did you mean 'groundcap'" in state["message"]
 
 
 @pytest.mark.usefixtures("worker")
