@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from storage.errors import StoreError, UnknownNameError
 from storage.files import Files, open_files
@@ -96,6 +95,8 @@ def _create_view(
         )
         connection.execute(f'create or replace view "{name}" as select * from {source}')
         return
+    import pyarrow.dataset as pads  # brings pandas along: only where it is needed
+
     paths = [files.full(path) for path in files.under(name)] if present else []
     dataset = pads.dataset(paths, schema=schema(row), filesystem=files.filesystem, format="parquet")
     connection.register(f"_{name}", dataset if paths else schema(row).empty_table())
