@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from tasks.consistency import violations_markdown
-
 from storage.documents import tables_markdown
+from tasks.consistency import violations_markdown
 from tasks.metrics import metrics_markdown
 
 PAGES = {"tables.md": tables_markdown, "violations.md": violations_markdown, "metrics.md": metrics_markdown}

@@ -59,7 +59,13 @@ def _arrow_type(kind: Any) -> pa.DataType:
     return pa.struct([_field(column) for column in columns(kind)])
 
 
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""`datasets` knows a picture by exactly this type, nullable throughout; that none is null is checked on writing."""
+
+
 def _field(column: Column) -> pa.Field:
+    if column.kind is Image:
+        return pa.field(column.name, PICTURE, True, {"comment": column.comment})
     return pa.field(column.name, _arrow_type(column.kind), column.nullable, {"comment": column.comment})
 
 
@@ -83,9 +89,9 @@ def to_table(row: type[R], rows: Iterable[R]) -> pa.Table:
     shape = schema(row)
     rows = list(rows)
     arrays = []
-    for field in shape:
+    for field, column in zip(shape, columns(row), strict=True):
         values = [_plain(getattr(one, field.name)) for one in rows]
-        if not field.nullable and None in values:
+        if not column.nullable and None in values:
             raise SchemaError(f"{row.table}.{field.name} is null in row {values.index(None)}; it may not be.")
         try:
             arrays.append(pa.array(values, field.type))
