@@ -1,13 +1,17 @@
 """One slot per device: model steps take turns on a GPU, everything else runs beside them.
 
 Not Prefect's concurrency limits: those cost about a second per hand-over, and the device's name has to be handed over.
+Each device also has one thread of its own that does all its work: memory allocators keep what a thread frees for that
+thread, so a model that moved through all of Prefect's threads would hold its peak once for each.
 """
 
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -53,6 +57,14 @@ def on_device(stage: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         *others, config = args
         with slots().hold(config.device) as device:  # type: ignore[attr-defined]
-            return cast(Callable[..., T], stage)(*others, replace(config, device=device), **kwargs)  # type: ignore[type-var]
+            told = replace(config, device=device)  # type: ignore[type-var]
+            context = contextvars.copy_context()  # so that Prefect knows whose log lines these are
+            work = partial(cast(Callable[..., T], stage), *others, told, **kwargs)
+            return _thread_of(device).submit(context.run, work).result()
 
     return run
+
+
+@cache
+def _thread_of(device: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"device-{device}")

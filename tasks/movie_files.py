@@ -1,0 +1,120 @@
+"""Which movies are meant, and which movie each file is: known by its bytes, whatever it is called."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+MOVIE_ENDINGS = frozenset(
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".gif",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".ivf",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mj2",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".nut",
+        ".obu",
+        ".ogm",
+        ".ogv",
+        ".qt",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".wtv",
+        ".y4m",
+    ]
+)
+"""What is taken from a folder. A file that is named itself is taken whatever its ending."""
+
+HASHING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class MovieFile:
+    """One movie as found on disk: all files of the same bytes are one movie."""
+
+    movie_id: str
+    path: str
+    other_paths: tuple[str, ...]
+    title: str
+    sha256: str
+    size_bytes: int
+    error: str | None
+
+
+def find_movies(paths: Sequence[str]) -> list[str]:
+    """Files as given, and the movies of folders at any depth, sorted within each folder. Nothing twice.
+
+    A path that does not exist stays in the list: it becomes a row that says so. Symbolic links to folders are not
+    followed.
+    """
+    found = [one for path in paths for one in (_movies_below(path) if os.path.isdir(path) else [path])]
+    return list(dict.fromkeys(found))
+
+
+def _movies_below(folder: str) -> Iterator[str]:
+    below = [os.path.join(here, name) for here, _, names in os.walk(folder) for name in names]
+    yield from sorted(path for path in below if os.path.splitext(path)[1].lower() in MOVIE_ENDINGS)
+
+
+def identify_movies(paths: Sequence[str]) -> list[MovieFile]:
+    """The movies behind files, in order of their first mention; each file is read once, in small pieces.
+
+    Files of the same bytes are one MovieFile: `path` is the first of them by name, `other_paths` the rest, sorted. A
+    file that cannot be read keeps its place, with an `error` and an id made of its absolute path.
+    """
+    with ThreadPoolExecutor(HASHING_THREADS) as threads:
+        seen = list(threads.map(_look_at, dict.fromkeys(paths)))
+    same: dict[str, list[MovieFile]] = {}
+    for movie in seen:
+        same.setdefault(movie.movie_id, []).append(movie)
+    return [_as_one(movies) for movies in same.values()]
+
+
+def _as_one(movies: list[MovieFile]) -> MovieFile:
+    first, *others = sorted(movies, key=lambda movie: movie.path)
+    return MovieFile(
+        first.movie_id, first.path, tuple(other.path for other in others), first.title, first.sha256, first.size_bytes,
+        first.error,
+    )  # fmt: skip
+
+
+def _look_at(path: str) -> MovieFile:
+    title = Path(path).stem
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}. Check the path and its permissions, then run again."
+        return MovieFile(id_of_path(path), path, (), title, "", 0, reason)
+    return MovieFile(f"m{sha256[:15]}", path, (), title, sha256, size, None)
+
+
+def id_of_path(path: str) -> str:
+    """The id of a file whose bytes cannot be read: 'm' and 15 hexadecimal digits of its absolute path's sha256."""
+    return "m" + hashlib.sha256(os.path.abspath(path).encode(errors="surrogateescape")).hexdigest()[:15]
