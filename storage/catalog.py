@@ -42,16 +42,22 @@ from (select path, fingerprint, caption_movies::json as said from {footers})
 """
 
 CAPTIONS_OK_COMMENT = (
-    "Captions that may be used: each has a verdict, the verdict is ok, and it was given to the very files that stand "
-    "there now. `violations` and `verdicts` say why the others are not here"
+    "Captions that may be used: each has a verdict, the verdict is ok, and it was given to the very captions, "
+    "detections and frames that stand there now. `violations` and `verdicts` say why the others are not here"
 )
 CAPTIONS_OK_SQL = """
 create or replace view captions_ok as
+with live as (select "table", movie_id, shard, fingerprint, inputs from files
+              where "table" in ('frames', 'detections', 'captions'))
 select captions.*
 from captions join verdicts using (caption_id)
 where verdicts.verdict = 'ok' and captions.error is null
-  and verdicts.captions_fingerprint in (select fingerprint from files where "table" = 'captions')
-  and verdicts.detections_fingerprint in (select fingerprint from files where "table" = 'detections')
+  and verdicts.captions_fingerprint in (select fingerprint from live where "table" = 'captions')
+  and verdicts.detections_fingerprint in (
+      select detections.fingerprint
+      from live as detections join live as frames using (movie_id, shard)
+      where detections."table" = 'detections' and frames."table" = 'frames'
+        and list_contains(detections.inputs, frames.fingerprint))
 """
 
 

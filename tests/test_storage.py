@@ -273,8 +273,9 @@ def test_the_layout_is_the_documented_one() -> None:
 @pytest.fixture
 def filled(store: Store) -> Store:
     write(store, [movie()], shard="mabc")
-    write(store, [frame(0), frame(1), Shot(movie_id="mabc", shot_index=0, start_seconds=0, end_seconds=1, frames=2)])
-    found = write(store, [detection()], inputs=["d" * 32])
+    shot = Shot(movie_id="mabc", shot_index=0, start_seconds=0, end_seconds=1, frames=2)
+    frames = write(store, [frame(0), frame(1), shot])
+    found = write(store, [detection()], inputs=[frames.fingerprint])
     said = write(store, [caption(), caption("mabc_000001", "a cat")], captioner="scripted", inputs=["c" * 32, "a text"])
     marks = {"captions_fingerprint": said.fingerprint, "detections_fingerprint": found.fingerprint}
     verdicts = [
@@ -291,8 +292,14 @@ def test_captions_ok_holds_only_what_was_judged_as_it_stands(filled: Store) -> N
             return connection.sql("select caption_id from captions_ok").fetchall()
 
     assert ok() == [("mabc_000000/scripted/0",)]
-    write(filled, [detection(object_id="cat-0")], inputs=["other detections"])
+    frames = filled.ref("frames", "mabc/00000")
+    assert frames is not None
+    write(filled, [detection(object_id="cat-0")], inputs=[frames.fingerprint, "another detector"])
     assert ok() == []  # the verdict was given against detections that are gone
+    write(filled, [detection()], inputs=[frames.fingerprint])
+    assert len(ok()) == 1
+    write(filled, [frame(5)], inputs=["another rate"])
+    assert ok() == []  # the detections were made from frames that are gone
 
 
 def test_views_are_commented_from_the_dataclasses(filled: Store) -> None:
@@ -339,7 +346,7 @@ def test_wrong_questions_are_answered_helpfully(filled: Store) -> None:
 
 
 def test_check_finds_each_kind_of_problem(filled: Store) -> None:
-    assert [one.kind for one in check_store(filled.location)] == ["stale-file"] * 3  # the inputs above are invented
+    assert [one.kind for one in check_store(filled.location)] == ["stale-file"] * 2  # the inputs above are invented
     write(filled, [frame(0)], shard="mabc/00001")
     write(filled, [Reference(reference_id="r", frame_id="nowhere", source="human", text="x", plain_text="x")])
     kinds = {(one.kind, one.where) for one in check_store(filled.location)}
