@@ -1,9 +1,11 @@
 """The `caption-movies` command: starts flows, asks the store.
 
-Exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 something failed; 2 wrong usage.
+Exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 something failed; 2 wrong usage; 130
+stopped by Ctrl-C.
 """
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,10 @@ DEMO_STORE = "demo-store"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "data" / "videos"
 DEMO_MOVIES = ("test_clip_10s.mp4", "bigbuckbunny.mp4", "chaplin.mp4")
 """Trailers of open movies (Blender Foundation, CC BY 3.0) and a scene in the public domain."""
-EXIT_CODES = "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 failed; 2 wrong usage"
+EXIT_CODES = (
+    "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined (run only); 1 failed; "
+    "2 wrong usage; 130 stopped by Ctrl-C"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +119,7 @@ def _demo(options: argparse.Namespace) -> int:
     with catalog.connect(options.store) as store:
         for name in ("captions_and_verdicts", "summaries_by_captioner", "movie_status"):
             print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
-            catalog.ask(store, name).show(max_rows=16, max_width=_width())
+            catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
     _print_end(report)
     return 1 if report.failures else 0
 
@@ -150,7 +155,7 @@ def _sql(options: argparse.Namespace) -> int:
     with catalog.connect(options.store) as store:
         answer = catalog.ask(store, options.query, parameters)
         if options.format == "table":
-            answer.show(max_rows=200, max_width=_width())
+            catalog.show(answer, max_rows=200, max_width=_width())
         else:
             catalog.write_rows(answer, options.format, sys.stdout)
     return 0
@@ -166,7 +171,7 @@ def _status(options: argparse.Namespace) -> int:
     with catalog.connect(options.store) as store:
         for name in ("movie_status", "shards_by_stage", "captions_by_captioner"):
             print(f"{catalog.queries()[name].question}")
-            catalog.ask(store, name).show(max_rows=200, max_width=_width())
+            catalog.show(catalog.ask(store, name), max_rows=200, max_width=_width())
     return 0
 
 
@@ -187,5 +192,24 @@ def _references(options: argparse.Namespace) -> int:
     return 0
 
 
+def start() -> None:
+    """The console script: `main`, and then an end without last words.
+
+    DuckDB's binding prints dozens of lines of leaks when a process with threads ends after an error; they would stand
+    where the last lines of the command belong. This handler is registered before any other, so it runs after them all.
+    """
+    codes: list[int] = []
+    atexit.register(_leave, codes)
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _leave(codes: list[int]) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if codes:
+        os._exit(codes[0])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

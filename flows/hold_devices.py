@@ -29,7 +29,7 @@ class DeviceSlots:
     @contextmanager
     def hold(self, wanted: str = "auto") -> Iterator[str]:
         """Wait for a device and hold it: the first free one, or the one named. Gives its name."""
-        choices = self.devices if wanted == "auto" else [wanted]
+        choices = self.devices if wanted == "auto" else ["cuda:0" if wanted == "cuda" else wanted]
         with self._changed:
             self._changed.wait_for(lambda: any(name not in self._busy for name in choices))
             mine = next(name for name in choices if name not in self._busy)

@@ -1,7 +1,7 @@
 """The configuration of a whole run: one dataclass per stage, read from a profile.
 
 A profile is a TOML file with a section per stage. Ready ones stand in flows/profiles/ and go by their file's name. A
-checkpoint or adapter that begins with a dot is a path beside the profile's file.
+checkpoint or adapter that begins with a dot is a path beside the profile's file, one with ~ in the home folder.
 """
 
 import tomllib
@@ -47,7 +47,7 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
         raise UnknownNameError("profile", source, [*profiles(), "or the path of a TOML file"])
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     _check_keys(said, path)
     try:
@@ -63,6 +63,8 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
     for section, values in said.items():
         if section not in sections:
             raise UnknownNameError(f"section in {path.name}", section, list(sections))
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: {section} is a section; write [{section}] and its keys below.")
         known = [item.name for item in fields(sections[section])]  # type: ignore[arg-type]
         for key in values:
             if key not in known:
@@ -71,6 +73,8 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
 
 def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
     def place(value: str) -> str:
+        if value.startswith("~"):
+            return str(Path(value).expanduser())
         return str((folder / value).resolve()) if value.startswith(".") else value
 
     adapter = config.caption.adapter and place(config.caption.adapter)

@@ -69,7 +69,7 @@ def report_run(run: Run) -> Report:
 def count_run(run: Run) -> Report:
     """Counts from the store, over this run's movies only."""
     ids = sorted({movie.movie_id for movie in run.movies})
-    with catalog.connect(run.store.location) as store:
+    with catalog.connect(run.store.location, may_be_empty=True) as store:
 
         def count(sql: str) -> int:
             given = {"ids": ids, "captioner": run.captioner, "run_id": run.store.run_id}
@@ -84,7 +84,8 @@ def count_run(run: Run) -> Report:
             {"ids": ids},
         ).fetchall()
         codes = store.execute(
-            f"""select coalesce(code, verdict, 'not checked'), count(distinct caption_id)
+            f"""select coalesce(code, case verdict when 'ok' then 'stale' else verdict end, 'not checked'),
+                       count(distinct caption_id)
                 from captions left join verdicts using (caption_id) left join violations using (caption_id)
                 where {of_captioner} and caption_id not in (select caption_id from captions_ok)
                 group by 1 order by 2 desc, 1""",

@@ -1,7 +1,11 @@
 """Run the main flow in this process, with a progress bar. Prefect brings its own server up where none is configured."""
 
 import os
-from collections.abc import Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +17,7 @@ from flows.show_progress import Progress as Counts
 if TYPE_CHECKING:
     from flows.report_run import Report
 
-QUIET = {"TQDM_DISABLE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+QUIET = {"TQDM_DISABLE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL"}
 """Left out with --verbose: other libraries' bars would break ours, and failures are said at the end."""
 ALWAYS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -29,9 +33,11 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
     from flows.caption_movies import caption_movies
     from flows.read_configuration import read_configuration
     from flows.report_run import RunFailedError
+    from flows.run_state import wanted_movies
 
-    config = read_configuration(profile)  # a wrong profile is said at once, not after a server has started
-    with _bars() as listener:
+    config = read_configuration(profile)  # what is wrong is said at once, not after a server has started
+    wanted_movies(movies)
+    with _bars() as listener, _patience():
         Counts.listeners.append(listener)
         try:
             return caption_movies(list(movies), store, config)
@@ -41,8 +47,30 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
             Counts.listeners.remove(listener)
 
 
+@contextmanager
+def _patience() -> Iterator[None]:
+    """The first Ctrl-C waits for the pieces in work, and says so; the second one ends at once, which is safe too."""
+
+    def first(_signal: int, _frame: object) -> None:
+        print("\nstopping after the pieces in work; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+        signal.signal(signal.SIGINT, second)
+        raise KeyboardInterrupt
+
+    def second(_signal: int, _frame: object) -> None:
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _bars:  # noqa: N801  a context manager, used like a function
-    """One bar per stage, in shards; on anything but a terminal, nothing."""
+    """One bar per stage, in shards; on anything but a terminal, a line for each movie that is decoded."""
 
     def __enter__(self) -> "_bars":
         console = Console(stderr=True)
@@ -56,12 +84,17 @@ class _bars:  # noqa: N801  a context manager, used like a function
             stage: self.bars.add_task(stage, total=0, rows=0, unit=units[stage]) for stage in STAGES
         }
         self.bars.start()
+        self.movies_done = 0
         return self
 
     def __call__(self, counts: Counts) -> None:
         for stage, task in self.tasks.items():
             total = max(counts.shards["extract"], counts.shards[stage])
             self.bars.update(task, completed=counts.shards[stage], total=total, rows=counts.rows[stage])
+        if self.bars.disable and len(counts.movies_done) > self.movies_done:
+            self.movies_done = len(counts.movies_done)
+            done = f"decoded {self.movies_done} of {counts.movies} movies, {counts.rows['extract']} frames"
+            print(f"{done}; {counts.rows['check']} captions checked", file=sys.stderr, flush=True)
 
     def __exit__(self, *error: object) -> None:
         self.bars.stop()

@@ -76,17 +76,24 @@ def _say(future: PrefectFuture[Any]) -> str:
     return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(future.state.message)
 
 
+def wanted_movies(movies: Sequence[str]) -> list[str]:
+    """The files meant by files and folders. Raises ConfigError when there are none."""
+    if paths := find_movies(movies):
+        return paths
+    raise ConfigError(f"no movies in {', '.join(movies) or 'an empty list'}. Give movie files, or folders of them.")
+
+
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
     """Read the configuration, open the store, find and identify the movies.
 
-    Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile.
+    Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile, StoreError for a
+    store that cannot be written.
     """
     settings = read_configuration(config)
-    paths = find_movies(movies)
-    if not paths:
-        raise ConfigError(f"no movies in {', '.join(movies) or 'an empty list'}. Give movie files, or folders of them.")
+    paths = wanted_movies(movies)
     run_id = str(flow_run.id or uuid4())
     opened = Store(store, run_id)
+    opened.files.probe()
     opened.files.sweep()
     found = identify_movies(paths)
     artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")

@@ -28,7 +28,8 @@ class Progress:
 
     @classmethod
     def start(cls, run_id: str, movies: int) -> "Progress":
-        """Begin to count a run."""
+        """Begin to count a run. Runs that ended before their report are forgotten: a process has one at a time."""
+        cls.running.clear()
         cls.running[run_id] = one = cls(run_id, movies)
         one.tell()
         return one

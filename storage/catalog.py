@@ -7,6 +7,9 @@ one. Views read the store anew for every query.
 import csv
 import json
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -61,6 +64,10 @@ where verdicts.verdict = 'ok' and captions.error is null
 """
 
 
+FOOTERS_AT_ONCE = 16
+"""Footers of an object store are read side by side: each is a round trip."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A named question: one file of storage/queries."""
@@ -71,20 +78,20 @@ class Query:
     parameters: tuple[str, ...]
 
 
-def connect(location: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with a view per table of the store. A store without files has empty views.
+def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with a view per table of the store. A table without files is an empty view.
 
-    Raises StoreError when there is no store at that place.
+    Raises StoreError when there is no store at that place, unless it `may_be_empty`.
     """
     files = open_files(location)
     tables = sorted({path.split("/", 1)[0] for path in files.under("")} & TABLES.keys())
-    if not tables:
+    if not tables and not may_be_empty:
         raise StoreError(f"{location} holds no tables. Fill it with: caption-movies run MOVIES --store {location}")
     connection = duckdb.connect()
     for name, row in TABLES.items():
         _create_view(connection, files, name, row, present=name in tables)
         _comment(connection, name, row.__doc__ or "", {c.name: c.comment for c in columns(row)})
-    connection.execute(FILES_SQL.format(footers=_footers(connection, files)))
+    connection.execute(FILES_SQL.format(footers=_footers(connection, files, tables)))
     connection.execute(CAPTIONS_OK_SQL)
     _comment(connection, "files", FILES_COMMENT, {})
     captions = {c.name: c.comment for c in columns(TABLES["captions"])}
@@ -96,9 +103,7 @@ def _create_view(
     connection: duckdb.DuckDBPyConnection, files: Files, name: str, row: type[Row], *, present: bool
 ) -> None:
     if present and files.is_local:
-        source = (
-            f"read_parquet({_quote(files.full(name))} || '/**/*.parquet', union_by_name=true, hive_partitioning=false)"
-        )
+        source = f"read_parquet({_glob(files, name)}, union_by_name=true, hive_partitioning=false)"
         connection.execute(f'create or replace view "{name}" as select * from {source}')
         return
     import pyarrow.dataset as pads  # brings pandas along: only where it is needed
@@ -109,23 +114,36 @@ def _create_view(
     connection.execute(f'create or replace view "{name}" as select * from "_{name}"')
 
 
-def _footers(connection: duckdb.DuckDBPyConnection, files: Files) -> str:
-    """SQL of a relation (path, fingerprint, caption_movies) over the files that carry them."""
-    if files.is_local:
+def _footers(connection: duckdb.DuckDBPyConnection, files: Files, tables: list[str]) -> str:
+    """SQL of a relation (path, fingerprint, caption_movies) over the files that carry them: all but the run log."""
+    written = [name for name in tables if name != "stage_runs"]
+    if files.is_local and written:
+        globs = ", ".join(_glob(files, name) for name in written)
         return f"""(
             pivot (select substr(file_name, length({_quote(files.root)}) + 2) as path, decode(key) as k,
                           decode(value) as v
-                   from parquet_kv_metadata({_quote(files.root)} || '/**/*.parquet')
+                   from parquet_kv_metadata([{globs}])
                    where decode(key) in ('fingerprint', 'caption_movies'))
             on k in ('fingerprint', 'caption_movies') using first(v) group by path)"""
-    rows: list[dict[str, str]] = []
-    for path in files.under(""):
-        with files.open(path) as source:
-            values = read_footer(source)
-        if "caption_movies" in values:
-            rows.append({"path": path} | {key: values[key] for key in ("fingerprint", "caption_movies")})
-    connection.register("_footers", pa.Table.from_pylist(rows, schema=FILES_SCHEMA))
+    paths = [path for name in written for path in files.under(name)]
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
+        found = list(threads.map(lambda path: _footer(files, path), paths))
+    connection.register("_footers", pa.Table.from_pylist([one for one in found if one], schema=FILES_SCHEMA))
     return "_footers"
+
+
+def _footer(files: Files, path: str) -> dict[str, str] | None:
+    with files.open(path) as source:
+        values = read_footer(source)
+    if "caption_movies" not in values:
+        return None
+    return {"path": path} | {key: values[key] for key in ("fingerprint", "caption_movies")}
+
+
+def _glob(files: Files, table: str) -> str:
+    """A table's files as a glob for DuckDB; characters of the store's own path that would be patterns are escaped."""
+    root = re.sub(r"([*?[])", r"[\1]", files.root)
+    return _quote(f"{root}/{table}/**/*.parquet")
 
 
 def _comment(connection: duckdb.DuckDBPyConnection, view: str, text: str, on_columns: dict[str, str]) -> None:
@@ -166,21 +184,39 @@ def ask(
         sql = queries()[name].sql
         if missing := [one for one in queries()[name].parameters if one not in given]:
             raise StoreError(f"query {name!r} needs {' '.join(f'{one}=...' for one in missing)}.")
+    with translated_errors():
+        relation = connection.sql(sql, params=given or None)
+    if relation is None:
+        raise StoreError("there is no question in that. Ask in SQL, or by the name of a ready query.")
+    return relation
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """What DuckDB raises, as StoreError. A relation runs when it is shown or read, so that belongs in here too."""
     try:
-        return connection.sql(sql, params=given or None)
+        yield
     except duckdb.Error as error:
         raise StoreError(f"DuckDB says: {error}") from error
 
 
+def show(relation: duckdb.DuckDBPyRelation, *, max_rows: int, max_width: int) -> None:
+    """Print an answer as a table."""
+    with translated_errors():
+        relation.show(max_rows=max_rows, max_width=max_width)
+
+
 def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> None:
-    """Write an answer as 'csv' with a header, or as 'json': one object a line."""
-    names = relation.columns
+    """Write an answer as 'csv' with a header, or as 'json': one object a line. Columns of equal names get numbers."""
+    given = relation.columns
+    names = [name if given.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(given, 1)]
     writer = csv.writer(target)
     if form == "csv":
         writer.writerow(names)
-    for batch in relation.to_arrow_reader(1024):
-        for row in batch.to_pylist():
-            if form == "csv":
-                writer.writerow(row.values())
-            else:
-                target.write(json.dumps(row, default=str) + "\n")
+    with translated_errors():
+        for batch in relation.to_arrow_reader(1024):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if form == "csv":
+                    writer.writerow(row)
+                else:
+                    target.write(json.dumps(dict(zip(names, row, strict=True)), default=str) + "\n")

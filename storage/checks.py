@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from storage.catalog import connect
 from storage.files import Files, open_files
-from storage.parquet import schema
+from storage.parquet import read_footer_of, schema
 from storage.store import FINGERPRINT_DIGITS
 from storage.tables import TABLES
 
@@ -38,11 +38,17 @@ def _check_file(files: Files, path: str) -> Problem | None:
         return Problem("foreign-file", path, "no table of this store; move it elsewhere")
     try:
         with files.open(path) as source:
-            found = pq.read_schema(source)
+            file = pq.ParquetFile(source)
+            found = file.schema_arrow
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)  # every page, pictures too: damage shows only on reading
+            known = "caption_movies" in read_footer_of(file) or table == "stage_runs"
     except (pa.ArrowInvalid, OSError) as error:
         return Problem("damaged-file", path, f"{error}; delete it and run again")
     if not found.equals(schema(TABLES[table])):
         return Problem("other-schema", path, f"not the columns of {table} in this version; delete it and run again")
+    if not known:
+        return Problem("foreign-file", path, "not written by caption-movies; move it elsewhere")
     return None
 
 

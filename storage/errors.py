@@ -13,6 +13,10 @@ class SchemaError(StoreError):
     """A row or a file does not match its table."""
 
 
+class TransientError(CaptionMoviesError):
+    """Worth another try: a network, a disk or a server that may come back."""
+
+
 class UnknownNameError(CaptionMoviesError):
     """A name that is not there: a backend, a profile, a query, a configuration key."""
 

@@ -1,7 +1,7 @@
 """Where bytes lie: a folder, or a prefix of an object store (any URI that pyarrow's filesystems open).
 
 A file appears whole or not at all. Locally: temporary file in the same folder, fsync, rename, fsync the folder. On an
-object store an upload is atomic by itself, so the file is written locally first and then sent.
+object store: written locally first, sent under a temporary name, moved to its own (on S3 a copy, which is atomic).
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -81,12 +82,25 @@ class Files:
         with draft.open("rb") as written:
             os.fsync(written.fileno())
             if not self.is_local:
-                with self._upload(self.full(path)) as target:
-                    shutil.copyfileobj(written, target, 1 << 20)
+                self._send(written, path)
         if self.is_local:
             place = Path(self.full(path))
             draft.replace(place)
             _sync_folder(place.parent)
+
+    def _send(self, written: BinaryIO, path: str) -> None:
+        """Closing an upload publishes it, also after an error half way: so first under a name that nobody reads."""
+        place = self.full(path)
+        folder, _, name = place.rpartition("/")
+        draft = f"{folder}/{_draft_name(name)}"
+        try:
+            with self._upload(draft) as target:
+                shutil.copyfileobj(written, target, 1 << 20)
+            self.filesystem.move(draft, place)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error counts; the draft is swept later
+                self.filesystem.delete_file(draft)
+            raise
 
     def _upload(self, full: str) -> pa.NativeFile:
         try:
@@ -95,11 +109,22 @@ class Files:
             self.filesystem.create_dir(full.rpartition("/")[0], recursive=True)
             return self.filesystem.open_output_stream(full)
 
+    def probe(self) -> None:
+        """Write and delete a small file. Raises StoreError when nothing can be written there, with the reason."""
+        name = f"probe.{secrets.token_hex(4)}"
+        try:
+            with self.replacing(name) as (draft,):
+                draft.write_bytes(b"")
+            self.delete(name)
+        except OSError as error:
+            raise StoreError(
+                f"nothing can be written to the store {self.root}: {error}. Give another place."
+            ) from error
+
     def sweep(self) -> int:
         """Delete temporary files that dead processes of this machine left behind; their number."""
-        if not self.is_local:
-            return 0
-        left = [Path(self.full(path)) for path in self.under("", TEMPORARY)]
+        temporary = Path(tempfile.gettempdir()).glob(f".*.parquet.*{TEMPORARY}")
+        left = [Path(self.full(path)) for path in self.under("", TEMPORARY)] if self.is_local else list(temporary)
         dead = [path for path in left if _owner_is_dead(path.name)]
         for path in dead:
             path.unlink(missing_ok=True)
@@ -110,7 +135,7 @@ class Files:
 def open_files(location: str) -> Files:
     """Files under a folder or a URI such as s3://bucket/prefix. Raises StoreError with what pyarrow says."""
     if "://" not in location:
-        return Files(pafs.LocalFileSystem(), str(Path(location).expanduser().absolute()))
+        return Files(pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location)))
     try:
         filesystem, root = pafs.FileSystem.from_uri(location)
     except (pa.ArrowInvalid, OSError) as error:

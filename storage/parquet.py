@@ -172,5 +172,11 @@ def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 def read_footer(source: pa.NativeFile) -> dict[str, str]:
     """The key-value pairs of a file's footer; empty for a file that has none."""
-    metadata = pq.read_metadata(source).metadata or {}
+    with pq.ParquetFile(source) as file:
+        return read_footer_of(file)
+
+
+def read_footer_of(file: pq.ParquetFile) -> dict[str, str]:
+    """The same of a file that is open."""
+    metadata = file.metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}

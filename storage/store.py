@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from storage.errors import StoreError
+from storage.errors import StoreError, TransientError
 from storage.files import Files, open_files
 from storage.parquet import TableWriter, read_footer, read_rows
 from storage.tables import BY_CAPTIONER, Row, StageRun
@@ -97,17 +97,31 @@ class Store:
         return Output(self, tuple(rows), shard, captioner, footer)
 
     def footer(self, path: str) -> Footer | None:
-        """What a file says of itself; None when there is no file. Raises StoreError for one that is damaged."""
+        """What a file says of itself; None when there is no file.
+
+        Raises StoreError for one that is damaged, TransientError or OSError when the place cannot be reached now.
+        """
         try:
             with self.files.open(path) as source:
                 values = read_footer(source)
         except FileNotFoundError:
             return None
         except (pa.ArrowInvalid, OSError) as error:
+            self._raise_if_unreachable(error)
             raise StoreError(f"{path} in {self.location} is damaged: {error}. Delete it and run again.") from error
         if "caption_movies" not in values:
             raise StoreError(f"{path} in {self.location} was not written by caption-movies. Move it elsewhere.")
         return Footer(**json.loads(values["caption_movies"]))
+
+    def _raise_if_unreachable(self, error: Exception) -> None:
+        """An outage must not count as damage: finished work would be done again. Parquet's own errors are ArrowInvalid,
+        or OSErrors that name its parts; the operating system's have a number, an object store's neither.
+        """
+        if isinstance(error, pa.ArrowInvalid) or "thrift" in str(error) or "Parquet" in str(error):
+            return
+        if not self.files.is_local:
+            raise TransientError(f"{self.location} cannot be reached: {error}") from error
+        raise error
 
     def ref(self, table: str, shard: str, captioner: str = "") -> TableRef | None:
         """The live file of a table's shard; None when there is none."""

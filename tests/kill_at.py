@@ -1,6 +1,7 @@
 """Run the command with a bomb in it: `python kill_at.py STAGE ROWS ARGUMENTS...`.
 
-The process kills itself with SIGKILL when the stage is about to write its (ROWS + 1)th row, in the middle of a shard.
+The process kills itself with SIGKILL when the stage is about to write its (ROWS + 1)th row, amid a shard. With
+`publish` as the stage: when the (ROWS + 1)th file is about to take its place, between two files that belong together.
 """
 
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.command_line import main
-from storage import store
+from storage import files, store
 
 stage, rows = sys.argv[1], int(sys.argv[2])
 write, begin = store.Writer.__call__, store.Output.writer
@@ -39,6 +40,18 @@ def call(self: store.Writer, row: Any) -> None:
     write(self, row)
 
 
+def publish(self: files.Files, draft: Any, path: str) -> None:
+    """Counts the files that take their place, the run log not among them."""
+    global written
+    if stage == "publish" and not path.startswith("stage_runs"):
+        if written == rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written += 1
+    place(self, draft, path)
+
+
+place = files.Files._publish
+files.Files._publish = publish  # type: ignore[method-assign]
 store.Output.writer = writer  # type: ignore[method-assign,assignment]
 store.Writer.__call__ = call  # type: ignore[method-assign]
 sys.exit(main(sys.argv[3:]))

@@ -44,6 +44,7 @@ def test_a_path_that_begins_with_a_dot_is_beside_the_profile(tmp_path: Path) -> 
         ("[detect]\nthreshold = 'high'\n", ConfigError, r"detect.*threshold"),
         ("[detect]\nthreshold = 1.5\n", ConfigError, "threshold"),
         ("[detect\n", ConfigError, "not TOML"),
+        ("frames = 3\n", ConfigError, "frames is a section"),
     ],
 )
 def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, error: type[Exception], says: str) -> None:

@@ -1,6 +1,7 @@
 """The main flow as a whole, on real clips, against a real Prefect server."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,7 @@ def test_movies_in_checked_captions_out(tmp_path: Path, movies: Path, capsys: py
     store = tmp_path / "store"
     assert run(store, movies, scripted_profile(tmp_path)) == 0
     said = capsys.readouterr().out
-    assert "2 ok" in said
+    assert re.search(r"^movies +2 ok$", said, re.MULTILINE)
     assert f"store     {store}" in said
     assert check_store(str(store)) == []
     with catalog.connect(str(store)) as connection:
@@ -162,3 +163,57 @@ def test_killed_in_the_middle_of_a_stage_and_run_again(
     assert finished.items() <= files_of(store).items(), "finished work was written again"
     assert max(Counter(work_of(store)).values()) == 1, "finished work was done again"
     assert not list(store.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("files", [5, 26])
+def test_killed_between_two_files_while_the_configuration_changes(
+    files: int, tmp_path: Path, prefect_environment: dict[str, str], undisturbed: Path
+) -> None:
+    """Nothing of the old configuration passes as good in between, and the end is as if it had never been."""
+    store = tmp_path / "store"
+    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store), "--profile"]
+    other = scripted_profile(tmp_path, every_seconds=0.4)
+    process(["-m", "flows.command_line", *command, str(other)], prefect_environment)
+    command.append(str(scripted_profile(tmp_path)))
+    bomb = [str(REPOSITORY / "tests" / "kill_at.py"), "publish", str(files)]
+    process([*bomb, *command], prefect_environment, -signal.SIGKILL)
+    with catalog.connect(str(store)) as connection:
+        lost = connection.execute("select count(*) from captions_ok anti join frames using (frame_id)").fetchone()
+    assert lost == (0,)
+    process(["-m", "flows.command_line", *command], prefect_environment)
+    assert rows_of(store) == rows_of(undisturbed)
+    assert files_of(store).keys() == files_of(undisturbed).keys()
+
+
+@pytest.mark.usefixtures("on_server")
+def test_a_step_that_fails_for_good_is_named_and_the_rest_is_kept(
+    tmp_path: Path, movies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(
+        scripted_profile(tmp_path).read_text().replace('checkpoint = ""', f'checkpoint = "{tmp_path}/no.json"', 1)
+    )
+    assert run(store, movies, wrong) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"^FAILED +detect m\w+/00000: .*no\.json", said, re.MULTILINE)
+    assert "FAILED    caption" not in said  # what only waited for it is not named
+    with catalog.connect(str(store)) as connection:
+        assert (connection.execute("select count(*) from frames").fetchone() or (0,))[0] > 40
+    assert run(store, movies, scripted_profile(tmp_path)) == 0
+
+
+def test_what_is_wrong_from_the_start_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "store", tmp_path / "empty", scripted_profile(tmp_path)) == 1
+    assert "no movies in" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("on_server")
+def test_a_store_that_cannot_be_written_is_an_error(
+    tmp_path: Path, movies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file" / "store", movies, scripted_profile(tmp_path)) == 1
+    assert "nothing can be written" in capsys.readouterr().err

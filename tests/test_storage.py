@@ -1,6 +1,8 @@
 """The store keeps its promises: whole files or none, equal work once, strict schemas, any filesystem."""
 
 import dataclasses
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from storage import catalog, documents
 from storage.checks import check_store
-from storage.errors import SchemaError, StoreError, UnknownNameError
+from storage.errors import SchemaError, StoreError, TransientError, UnknownNameError
 from storage.files import Files, open_files
 from storage.parquet import columns, schema, to_table
 from storage.store import EXECUTION, Store, TableRef, path_of
@@ -343,6 +345,18 @@ def test_wrong_questions_are_answered_helpfully(filled: Store) -> None:
             catalog.ask(connection, "shot_captions")
         with pytest.raises(StoreError, match="DuckDB says"):
             catalog.ask(connection, "select nothing from nowhere")
+        with pytest.raises(StoreError, match="no question"):
+            catalog.ask(connection, "-- hello")
+        lazy = catalog.ask(connection, "select movie_id::integer from movies")
+        with pytest.raises(StoreError, match="DuckDB says"):
+            catalog.show(lazy, max_rows=9, max_width=99)
+
+
+def test_columns_of_equal_names_keep_their_values(filled: Store) -> None:
+    with catalog.connect(filled.location) as connection:
+        target = io.StringIO()
+        catalog.write_rows(catalog.ask(connection, "select 1 as a, 2 as a, 3 as b"), "csv", target)
+        assert target.getvalue().split() == ["a_1,a_2,b", "1,2,3"]
 
 
 def test_check_finds_each_kind_of_problem(filled: Store) -> None:
@@ -374,6 +388,71 @@ def test_a_store_on_another_filesystem(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert len(connection.sql("from files")) == 2
     assert check_store("mock://bucket") == []
     assert (tmp_path / "bucket" / "frames" / "movie_id=mabc" / "00000.parquet").exists()
+
+
+def test_an_interrupted_upload_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bucket").mkdir()
+    remote = Files(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket")
+
+    def breaks(source: object, target: pa.NativeFile, length: int) -> None:
+        target.write(b"half")
+        raise ConnectionResetError("gone")
+
+    def upload() -> None:
+        with remote.replacing("movies/m.parquet") as (draft,):
+            draft.write_bytes(b"half and half")
+
+    monkeypatch.setattr("storage.files.shutil.copyfileobj", breaks)
+    with pytest.raises(ConnectionResetError):
+        upload()
+    assert [path for path in (tmp_path / "bucket").rglob("*") if path.is_file()] == []
+
+
+def test_an_outage_is_not_damage(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Damage is made anew; an outage must not make finished work look undone."""
+    ref = write(store, [frame()])
+    output = store.output([Frame], stage="test", shard="mabc/00000", version=1, config=Settings())
+    remote = Files(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "store")
+
+    def fails(files: Files, path: str) -> pa.NativeFile:
+        raise OSError("AWS Error NETWORK_CONNECTION") if files is remote else OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Files, "open", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        output.is_current()
+    monkeypatch.setattr("storage.store.open_files", lambda location: remote)
+    with pytest.raises(TransientError, match="NETWORK_CONNECTION"):
+        store.footer(ref.path)
+
+
+@pytest.mark.parametrize("name", ["plain", "it's", 'a "b"', "x[1]y", "q?", "star*", "ü b", "up/../down"])
+def test_any_path_can_be_a_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Store("qa"), [movie("mother")], shard="mother")  # a glob of q? would see this one too
+    store = Store(name)
+    write(store, [movie()], shard="mabc")
+    with catalog.connect(name) as connection:
+        assert connection.sql("select movie_id from movies").fetchall() == [("mabc",)]
+        assert connection.sql("select path from files").fetchall() == [("movies/mabc.parquet",)]
+    assert check_store(name) == []
+
+
+def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="nothing can be written"):
+        open_files(str(tmp_path / "file" / "store")).probe()
+    open_files(str(tmp_path / "store")).probe()
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_damage_inside_a_file_is_found(filled: Store) -> None:
+    path = Path(filled.files.full("frames/movie_id=mabc/00000.parquet"))
+    content = bytearray(path.read_bytes())
+    content[4:40] = bytes(36)  # the first page; the footer is whole
+    path.write_bytes(bytes(content))
+    assert [(one.kind, one.where) for one in check_store(filled.location)] == [
+        ("damaged-file", "frames/movie_id=mabc/00000.parquet")
+    ]
 
 
 def test_a_uri_without_a_filesystem_is_refused() -> None:

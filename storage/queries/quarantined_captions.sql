@@ -1,6 +1,7 @@
 -- Captions that are not in captions_ok, and why
-select captions.caption_id, captions.captioner, coalesce(verdicts.verdict, 'not checked') as verdict, verdicts.codes,
-       captions.error,
+select captions.caption_id, captions.captioner,
+       case verdicts.verdict when 'ok' then 'stale' else coalesce(verdicts.verdict, 'not checked') end as verdict,
+       verdicts.codes, captions.error,
        (select string_agg(message, '; ')
         from (select message from violations where violations.caption_id = captions.caption_id
               group by message order by min(violation_index) limit 3)) as first_messages,

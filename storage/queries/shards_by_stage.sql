@@ -1,6 +1,20 @@
--- Finished shards by stage and captioner: a stage with fewer than the one before it has work left
-select stage, coalesce(captioner, '') as captioner, count(distinct (movie_id, shard)) as shards,
-       sum(rows) filter ("table" in ('frames', 'detections', 'captions', 'verdicts', 'scores')) as rows
-from files where stage in ('extract', 'detect', 'caption', 'check', 'score')
-group by stage, captioner
-order by list_position(['extract', 'detect', 'caption', 'check', 'score'], stage), captioner
+-- Shards by stage and captioner: done, stale (made from files that are gone), missing (frames are there, this is not)
+with stages as (select unnest(['extract', 'detect', 'caption', 'check', 'score']) as stage, unnest(range(5)) as place),
+work as (
+    select stage, coalesce(captioner, '') as captioner, movie_id, shard, rows,
+           exists (select 1 from (select unnest(files.inputs) as input)
+                   where regexp_full_match(input, '[0-9a-f]{32}')
+                     and input not in (select fingerprint from files)) as stale
+    from files
+    where "table" in ('frames', 'detections', 'captions', 'verdicts') or ("table" = 'scores' and stage = 'score')
+),
+wanted as (select count(distinct (movie_id, shard)) as shards from work where stage = 'extract'),
+captioners as (select distinct captioner from work where captioner <> ''),
+cells as (select stage, place, '' as captioner from stages where place < 2
+          union all select stage, place, captioner from stages, captioners where place >= 2)
+select cells.stage, cells.captioner, count(work.shard) filter (not stale) as done,
+       count(work.shard) filter (stale) as stale, any_value(wanted.shards) - count(work.shard) as missing,
+       coalesce(sum(work.rows), 0)::bigint as rows
+from cells cross join wanted left join work on work.stage = cells.stage and work.captioner = cells.captioner
+group by cells.stage, cells.place, cells.captioner
+order by cells.place, cells.captioner

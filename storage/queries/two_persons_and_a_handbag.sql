@@ -8,5 +8,5 @@ from cited join captions_ok as captions using (caption_id, frame_id) join frames
 group by all
 having count(distinct object_id) filter (regexp_matches(object_id, '^person-[0-9]+$')) >= 2
    and count(distinct object_id) filter (regexp_matches(object_id, '^handbag-[0-9]+$')) >= 1
-   and count(*) filter (kind = 'action' and label in ('sit', 'sitting', 'seat')) >= 1
+   and count(*) filter (kind = 'action' and regexp_full_match(label, 'sit|sits|sat|sitting|seat|seated')) >= 1
 order by frames.movie_id, frames.pts_seconds, captions.captioner
