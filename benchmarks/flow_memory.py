@@ -24,8 +24,9 @@ REPOSITORY = Path(__file__).parents[1]
 PORT = 4291
 PROFILE = """
 [frames]
+keyframes_per_shot = 1
 longest_edge = 224
-shard_frames = 48
+shard_frames = 24
 
 [detect]
 checkpoint = "{checkpoints}/detector"

@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial, wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
+GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
+"""What Linux has in /dev for a GPU of NVIDIA, of AMD, or under WSL."""
 
 
 class DeviceSlots:
@@ -45,6 +48,8 @@ class DeviceSlots:
 @cache
 def slots() -> DeviceSlots:
     """The slots of this process: one per GPU, or one for the CPU."""
+    if not any(list(Path("/dev").glob(pattern)) for pattern in GPU_FILES):
+        return DeviceSlots(["cpu"])  # known without importing torch, which takes seconds
     from tasks.accelerator import list_devices
 
     return DeviceSlots(list_devices())

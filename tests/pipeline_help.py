@@ -60,6 +60,13 @@ def files_of(store: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(store)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
+def finished_work(store: Path) -> dict[str, tuple[int, int]]:
+    """The main file of every finished piece of work. It is put in place last, so its siblings are there too."""
+    main = {"movies", "frames", "detections", "captions", "verdicts", "scores", "summaries"}
+    files = {path: stamp for path, stamp in files_of(store).items() if path.split("/")[0] in main}
+    return {path: stamp for path, stamp in files.items() if not (path.startswith("scores/") and "/all." in path)}
+
+
 def work_of(store: Path) -> list[tuple[str, str, str, str]]:
     """(stage, shard, captioner, fingerprint) of every piece of work any run has done."""
     glob = str(store / "stage_runs" / "**" / "*.parquet")
