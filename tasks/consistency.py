@@ -6,8 +6,10 @@ Pure text against rows; no model. The grammar is tasks/tags.py's, the codes are 
 import bisect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storage.store import Store, TableRef
 from storage.tables import Caption, Detection, Mention, Verdict, Violation
@@ -17,14 +19,23 @@ from tasks.violation_codes import CODES, violations_markdown
 
 __all__ = ["CODES", "Checked", "Finding", "check", "check_captions", "violations_markdown"]
 
-VERSION = 1
+VERSION = 2
+LONGEST_LABEL = 64
+"""Characters of a class that is looked for among the words; a longer one, of a hostile tag, is not."""
+SHOWN = 80
+"""Characters of the caption that a message repeats."""
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ufffd\ud800-\udfff]+")
+_CONTROL = re.compile(  # control, invisible (soft hyphen, zero width, byte order, direction) and replacement characters
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ufffd\ud800-\udfff\U000e0000-\U000e007f]+"
+)
 _SPECIAL = re.compile(
     r"\[/?(?:IMG|IMG_BREAK|IMG_END|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|PREFIX|MIDDLE|SUFFIX)\]"
 )
-_ECHO = re.compile(r"\[/?DETECTIONS\]|\[[\w-]+-\d+\s*:[^\[\]\n]*\]?")
-_WORD = re.compile(r"(?<![\w-])\w[\w-]*+")
+# These two read what `_folded` made of the words.
+_ECHO = re.compile(r"\[/?detections\]|\[[\w-]+-\d+\s*:[^\[\]\n]*\]?")
+_NUMBER = re.compile(r"(?<!-)-++(\d++)")
+_DASHES = frozenset("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +92,12 @@ def _said(code: str, detail: str = "") -> str:
 
 
 def _grammar_finding(fault: tags.Fault, text: str) -> Finding:
-    source = text[fault.start : fault.end]
-    shown = source if len(source) <= 80 else source[:77] + "..."
+    shown = _short(text[fault.start : min(fault.end, fault.start + SHOWN + 1)])
     return Finding(fault.code, fault.object_id, fault.start, fault.end, _said(fault.code, shown), fault.mention)
+
+
+def _short(source: str) -> str:
+    return source if len(source) <= SHOWN else source[: SHOWN - 3] + "..."
 
 
 def _mention_findings(index: int, mention: tags.Mention, things: Mapping[str, bool]) -> Iterator[Finding]:
@@ -109,9 +123,9 @@ def _id_faults(
         near = [one for one in things if one.rpartition("-")[0] == label]
         yield "unknown-object", f"{object_id}; of {label!r} there is {', '.join(near) or 'none'}"
     elif mention.kind == "action" and not things[object_id]:
-        yield "action-cites-stuff", f"{mention.label!r} by {object_id}"
+        yield "action-cites-stuff", f"{_short(mention.label)!r} by {object_id}"
     if mention.kind != "action" and mention.label.strip() and mention.label != label:
-        yield "label-mismatch", f"class {mention.label!r}, id {object_id}"
+        yield "label-mismatch", f"class {_short(mention.label)!r}, id {object_id}"
 
 
 def _text_findings(text: str, parsed: tags.Parsed, things: Mapping[str, bool]) -> Iterator[Finding]:
@@ -120,7 +134,8 @@ def _text_findings(text: str, parsed: tags.Parsed, things: Mapping[str, bool]) -
         detail = " ".join(f"U+{ord(character):04X}" for character in found.group()[:8])
         yield Finding("control-character", None, *found.span(), _said("control-character", detail))
     labels = {object_id.rpartition("-")[0] for object_id in things} | lexicon.LABELS
-    labels |= {mention.label for mention in parsed.mentions if mention.kind != "action"}
+    cited = (one.label for one in parsed.mentions if one.kind != "action" and len(one.label) <= LONGEST_LABEL)
+    labels |= {label for label in map(_folded, cited) if tags.split_id(f"{label}-0")}
     broken = [fault.start for fault in parsed.faults if fault.code == "bracket-missing"]
     for segment in parsed.segments:
         if segment.role != "text":
@@ -130,24 +145,56 @@ def _text_findings(text: str, parsed: tags.Parsed, things: Mapping[str, bool]) -
         yield from _word_findings(segment, set() if is_broken else labels)  # a broken tag's ids are not bare
 
 
-def _word_findings(segment: tags.Segment, labels: set[str]) -> Iterator[Finding]:
+def _word_findings(segment: tags.Segment, labels: Set[str]) -> Iterator[Finding]:
     for found in _SPECIAL.finditer(segment.source):
-        yield _at(segment, "special-token", found)
-    echoed_to = 0
-    echoes = list(_ECHO.finditer(segment.source))
-    for found in echoes:
-        yield _at(segment, "prompt-echo", found)
-    for found in _WORD.finditer(segment.source):
-        while echoes and echoes[0].start() <= found.start():
-            echoed_to = echoes.pop(0).end()
-        split = tags.split_id(found.group())
-        if split and split[0] in labels and found.start() >= echoed_to:
-            yield _at(segment, "bare-id", found, found.group())
+        yield _at(segment, "special-token", *found.span())
+    folded = _folded(segment.source)
+    echoed_to, place = 0, 0
+    echoes = [found.span() for found in _ECHO.finditer(folded)]
+    for span in echoes:
+        yield _at(segment, "prompt-echo", *span)
+    for start, end, object_id in _bare_ids(folded, labels):
+        while place < len(echoes) and echoes[place][0] <= start:
+            echoed_to, place = echoes[place][1], place + 1
+        if start >= echoed_to:
+            yield _at(segment, "bare-id", start, end, object_id)
 
 
-def _at(segment: tags.Segment, code: str, found: re.Match[str], object_id: str | None = None) -> Finding:
-    start, end = (segment.start + place for place in found.span())
-    return Finding(code, object_id, start, end, _said(code, found.group()[:80]))
+def _folded(text: str) -> str:
+    """The text in one spelling of capitals, dashes and wide letters, character by character: places stay as they are.
+
+    So "Person_7", "person\u20117" and "PERSON\u20137" are read as "person-7".
+    """
+    return "".join(map(_folded_character, text))
+
+
+@lru_cache(maxsize=4096)
+def _folded_character(character: str) -> str:
+    if character in _DASHES:
+        return "-"
+    folded = unicodedata.normalize("NFKC", character).casefold()
+    return folded if len(folded) == 1 else character
+
+
+def _bare_ids(folded: str, labels: Set[str]) -> Iterator[tuple[int, int, str | None]]:
+    """(start, end, id) where a label that is known, dashes and a number follow each other. "MI-6" has no such label.
+
+    The id is None where its number is none of an id, such as one of ten digits.
+    """
+    lengths = sorted({len(label) for label in labels}, reverse=True)  # the longest label is the one that is meant
+    for number in _NUMBER.finditer(folded):
+        for length in lengths:
+            start = number.start() - length
+            label = folded[start : number.start()] if start >= 0 else ""
+            if label in labels and not (start and folded[start - 1].isalnum()):
+                object_id = f"{label}-{number[1].lstrip('0') or '0'}"
+                yield start, number.end(), object_id if tags.split_id(object_id) else None
+                break
+
+
+def _at(segment: tags.Segment, code: str, start: int, end: int, object_id: str | None = None) -> Finding:
+    shown = _short(segment.source[start : min(end, start + SHOWN + 1)])
+    return Finding(code, object_id, segment.start + start, segment.start + end, _said(code, shown))
 
 
 def check_captions(captions: TableRef, detections: TableRef, store: Store) -> TableRef:

@@ -7,12 +7,13 @@ CaptionMoviesError
 ├── ConfigError                a configuration value that cannot be
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
+├── ReferencesError            a file of reference captions cannot be read, or has bad rows
 ├── MovieError                 a movie cannot be opened or decoded
 ├── MetricUnavailableError     a metric cannot be computed here; becomes a `reason`, never a number
 └── TransientError             worth another try: a network or a server that may come back
 """
 
-from storage.errors import CaptionMoviesError, SchemaError, StoreError, UnknownNameError
+from storage.errors import CaptionMoviesError, SchemaError, StoreError, TransientError, UnknownNameError
 
 __all__ = [
     "CaptionMoviesError",
@@ -21,6 +22,7 @@ __all__ = [
     "MetricUnavailableError",
     "MissingExtraError",
     "MovieError",
+    "ReferencesError",
     "SchemaError",
     "StoreError",
     "TransientError",
@@ -44,13 +46,13 @@ class CheckpointError(CaptionMoviesError):
     """Weights or configuration of a model cannot be used."""
 
 
+class ReferencesError(CaptionMoviesError):
+    """A file of reference captions cannot be read, or has bad rows."""
+
+
 class MovieError(CaptionMoviesError):
     """A movie cannot be opened or decoded."""
 
 
 class MetricUnavailableError(CaptionMoviesError):
     """A metric cannot be computed here, and why."""
-
-
-class TransientError(CaptionMoviesError):
-    """Worth another try: a network or a server that may come back."""

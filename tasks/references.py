@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from storage.store import Store, TableRef
 from storage.tables import Reference
 from tasks import tags
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, ReferencesError
 
 VERSION = 1
 TEXT_COLUMNS = ("caption", "text", "reference")
@@ -38,7 +38,9 @@ def import_references(path: str, store: Store, source: str) -> list[TableRef]:
 
     JSON Lines (.jsonl, .ndjson, .json), CSV (.csv, with a header) or Parquet (.parquet) with columns `frame_id` and
     `caption` (or `text`), in UTF-8. In JSON and Parquet a caption may be a list of captions. Nothing is imported when
-    anything is wrong: ConfigError lists the first bad rows with their line numbers (row numbers for Parquet, from 1).
+    anything is wrong: ReferencesError lists the first bad rows with their line numbers (of rows in Parquet, from 1). A
+    caption without a letter or digit is bad too: no metric can compare with it. Raises ConfigError for a `source` that
+    is no name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", source):
         raise ConfigError(f"source is {source!r}; it has to be letters, digits, dots, dashes and underscores.")
@@ -49,9 +51,9 @@ def import_references(path: str, store: Store, source: str) -> list[TableRef]:
         bad.sort()
         shown = "; ".join(f"line {line}: {why}" for line, why in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise ConfigError(f"{len(bad)} bad rows in {path}, nothing was imported: {shown}{more}.")
+        raise ReferencesError(f"{len(bad)} bad rows in {path}, nothing was imported: {shown}{more}.")
     if not texts:
-        raise ConfigError(f"{path} holds no reference captions.")
+        raise ReferencesError(f"{path} holds no reference captions.")
     by_movie: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for frame_id, text, _ in texts:
         by_movie[_movie_of(frame_id)].append((frame_id, text))
@@ -126,8 +128,10 @@ def _captions(row: Any) -> Iterator[tuple[str, str]]:
         raise ValueError(f"no column {' or '.join(TEXT_COLUMNS)}")
     found = row[column]
     for text in found if isinstance(found, list) and found else [found]:
-        if not isinstance(text, str) or not tags.strip(text):
-            raise ValueError(f"{column} is empty or no text")
+        if not isinstance(text, str) or not any(map(str.isalnum, tags.strip(text))):
+            raise ValueError(f"{column} is empty, without words or no text")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{column} holds half a character (a lone surrogate), which is no text")
         yield frame_id, text
 
 
@@ -135,11 +139,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """(line, row) of a file; a row that cannot be read is a ValueError in its place."""
     readers = {".jsonl": _json, ".ndjson": _json, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if (reader := readers.get(path.suffix.lower())) is None:
-        raise ConfigError(f"{path} ends in none of {', '.join(readers)}, so its format is not known.")
+        raise ReferencesError(f"{path} ends in none of {', '.join(readers)}, so its format is not known.")
     try:
         yield from reader(path)
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ReferencesError(f"{path} cannot be read: {error}") from error
 
 
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
@@ -151,6 +155,8 @@ def _json(path: Path) -> Iterator[tuple[int, Any]]:
                 row = json.loads(line)
             except ValueError as error:
                 row = ValueError(f"not JSON: {error}")
+            except RecursionError:
+                row = ValueError("nested too deep")
             yield number, row
 
 

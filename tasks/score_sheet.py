@@ -6,11 +6,39 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from storage.tables import Score, Summary
-from tasks.errors import MetricUnavailableError
+from tasks.errors import MetricUnavailableError, TransientError
 from tasks.java_metrics import tokenize
 from tasks.metrics import ALL, CaptionMetric, DerivedMetric, Measured, Metric, Pair, TextMetric, signature
 
 M = TypeVar("M", CaptionMetric, TextMetric, DerivedMetric)
+REFERENCED = "referenced"
+"""The group of the captions whose frame has references. It has no summaries of its own."""
+WORDLESS = "-"
+"""Stands for references without any word: the tokenizer drops dashes, so no caption has it."""
+
+
+@dataclass
+class Tally:
+    """Scores of a group's captions, added up. Its size does not depend on how many captions there are."""
+
+    captions: int = 0
+    sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Name of a value to its sum over the captions that have it."""
+    unscored: dict[str, str] = field(default_factory=dict)
+    """Metric to the first caption that it did not score, as id."""
+    scored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Metric to how many captions it scored."""
+
+    def add(self, metrics: Sequence[CaptionMetric], caption_id: str, values: Mapping[str, float]) -> None:
+        """One caption more, with its values by name; empty when it was not scored."""
+        self.captions += 1
+        for metric in metrics:
+            if not metric.values.keys() <= values.keys():
+                self.unscored.setdefault(metric.name, caption_id)
+                continue
+            self.scored[metric.name] += 1
+            for name in metric.values:
+                self.sums[name] += values[name]
 
 
 @dataclass
@@ -21,42 +49,37 @@ class ScoreSheet:
     metrics: Sequence[Metric]
     timeout_seconds: float
     """For each Java program."""
-    movies: Mapping[str, str]
-    """Caption id to movie id, of every caption."""
-    scores: Mapping[str, Mapping[str, float]]
-    """Caption id to metric to value."""
+    groups: Mapping[str, Tally]
+    """ALL, REFERENCED, and one per movie."""
     broken: bool = field(default=False, init=False)
-    """Whether a metric failed for a reason that may pass."""
+    """Whether a metric failed for a reason that may pass: a program took too long, or died."""
 
     def grounding(self) -> Iterator[Summary]:
         """The metrics that read captions and detections: over all captions, then by movie."""
-        groups: dict[str, list[str]] = defaultdict(list, {ALL: list(self.movies)})
-        for caption_id, movie_id in self.movies.items():
-            groups[f"movie={movie_id}"].append(caption_id)
-        for group, caption_ids in groups.items():
-            for metric in self._of(CaptionMetric):
-                pooled, reason = self._pooled(metric, caption_ids)
+        for group, tally in self.groups.items():
+            for metric in self._of(CaptionMetric) if group != REFERENCED else ():
+                pooled, reason = self._pooled(metric, tally)
                 for name in metric.pooled:
-                    yield self._summary(metric, name, pooled.get(name), reason, len(caption_ids), group)
+                    yield self._summary(metric, name, pooled.get(name), reason, tally.captions, group)
 
     def _of(self, kind: type[M]) -> list[M]:
         return [metric for metric in self.metrics if isinstance(metric, kind)]
 
-    def _pooled(self, metric: CaptionMetric, caption_ids: Sequence[str]) -> tuple[dict[str, float], str | None]:
+    def _pooled(self, metric: CaptionMetric, tally: Tally) -> tuple[dict[str, float], str | None]:
         """Values over captions, or why there are none: a caption that was not scored may not leave the mean."""
-        if not caption_ids:
+        if not tally.captions:
             return {}, f"there are no captions by {self.captioner!r}"
-        missing = [one for one in caption_ids if not metric.values.keys() <= self.scores.get(one, {}).keys()]
-        if missing:
-            return (
-                {},
-                f"{len(missing)} of {len(caption_ids)} captions are not scored yet, such as {missing[0]}; run again",
-            )
-        return metric.pool([self.scores[one] for one in caption_ids]), None
+        if missing := tally.captions - tally.scored[metric.name]:
+            such = tally.unscored[metric.name]
+            return {}, f"{missing} of {tally.captions} captions are not scored yet, such as {such}; run again"
+        return metric.pool(tally.sums, tally.captions), None
 
     def texts(self, pairs: Sequence[Pair]) -> Iterator[Summary | Score]:
-        """The metrics that read references, and those derived of all; then the values of single captions."""
-        values, reasons = self._known(pairs)
+        """The metrics that read references, and those derived of all; then the values of single captions.
+
+        A failed or empty caption has 0 in every metric, whatever the metric makes of it.
+        """
+        values, reasons = self._known()
         singles: dict[str, Sequence[float]] = {}
         tokenised, problem = self._tokenised(pairs)
         for metric in self._of(TextMetric):
@@ -71,15 +94,15 @@ class ScoreSheet:
             for name in derived.values:
                 yield self._summary(derived, name, found.get(name), reason, len(pairs))
         for name, each in singles.items():
-            for pair, value in zip(pairs, each, strict=True):
-                yield Score(caption_id=pair.caption_id, metric=name, value=value)
+            for pair, value in zip(tokenised, each, strict=True):
+                yield Score(caption_id=pair.caption_id, metric=name, value=value if pair.candidate else 0.0)
 
-    def _known(self, pairs: Sequence[Pair]) -> tuple[dict[str, float], dict[str, str | None]]:
+    def _known(self) -> tuple[dict[str, float], dict[str, str | None]]:
         """Pooled values of the captions that have references, so that derived metrics compare like with like."""
         values: dict[str, float] = {}
         reasons: dict[str, str | None] = {}
         for metric in self._of(CaptionMetric):
-            pooled, reason = self._pooled(metric, [pair.caption_id for pair in pairs])
+            pooled, reason = self._pooled(metric, self.groups[REFERENCED])
             values |= pooled
             reasons |= dict.fromkeys(metric.pooled, reason)
         return values, reasons
@@ -93,8 +116,8 @@ class ScoreSheet:
             return [], None  # every metric has its own reason
         try:
             return _tokenise(pairs, self.timeout_seconds), None
-        except MetricUnavailableError as error:
-            self.broken = True
+        except (MetricUnavailableError, TransientError) as error:
+            self.broken |= isinstance(error, TransientError)
             return [], str(error)
 
     def _measured(self, metric: TextMetric, pairs: Sequence[Pair], problem: str | None) -> tuple[Measured, str | None]:
@@ -102,8 +125,8 @@ class ScoreSheet:
             return Measured(corpus={}, each={}), reason
         try:
             return metric.measure(pairs, self.timeout_seconds), None
-        except MetricUnavailableError as error:
-            self.broken = True
+        except (MetricUnavailableError, TransientError) as error:
+            self.broken |= isinstance(error, TransientError)
             return Measured(corpus={}, each={}), str(error)
 
     def _summary(
@@ -121,12 +144,18 @@ class ScoreSheet:
 
 
 def _tokenise(pairs: Sequence[Pair], timeout_seconds: float) -> list[Pair]:
-    """All texts in one go: the tokenizer takes a second to start."""
+    """All texts in one go: the tokenizer takes a second to start.
+
+    References without a word are left out, for an empty caption would match them; where all are, nothing matches.
+    """
     texts = [text for pair in pairs for text in (pair.candidate, *pair.references)]
     tokens = iter(tokenize(texts, timeout_seconds))
-    return [
-        replace(pair, candidate=next(tokens), references=tuple(next(tokens) for _ in pair.references)) for pair in pairs
-    ]
+    tokenised = []
+    for pair in pairs:
+        candidate, references = next(tokens), [next(tokens) for _ in pair.references]
+        worded = tuple(filter(None, references)) or (WORDLESS,)
+        tokenised.append(replace(pair, candidate=candidate, references=worded))
+    return tokenised
 
 
 def _derived(

@@ -4,20 +4,19 @@ The metrics are tasks/metrics, a file each; this file only feeds them and writes
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from itertools import chain
 
 from storage.store import EXECUTION, Store, TableRef
-from storage.tables import Caption, Detection, Reference, Row, Score, Summary, Verdict
+from storage.tables import Caption, Detection, Reference, Score, Summary, Verdict
 from tasks import tags
 from tasks.errors import ConfigError, StoreError
-from tasks.metrics import CaptionMetric, Cited, Metric, Pair, TextMetric, available, load, signature
+from tasks.metrics import ALL, CaptionMetric, Cited, Metric, Pair, TextMetric, available, load, signature
 from tasks.object_naming import clean_label
-from tasks.score_sheet import ScoreSheet
+from tasks.score_sheet import REFERENCED, ScoreSheet, Tally
 
-R = TypeVar("R", bound=Row)
-VERSION = 1
+VERSION = 2
 SHARD = "all"
 """The one shard of what is made of all captions of a captioner."""
 
@@ -125,7 +124,7 @@ def summarise_captions(
         [Summary, Score],
         stage="summarise",
         shard=SHARD,
-        inputs=[ref.fingerprint for ref in (*live.captions, *live.scores, *live.references)],
+        inputs=[ref.fingerprint for ref in (*live.captions, *live.scores.values(), *live.references)],
         config=config,
         version=VERSION,
         weights=_signatures(config.chosen),
@@ -133,17 +132,12 @@ def summarise_captions(
     )
     if output.is_current() and not output.notes.get("again"):
         return output.ref
-    texts = {caption.caption_id: caption for caption in _texts(live, store)}
-    scores: dict[str, dict[str, float]] = defaultdict(dict)
-    for score in _read(live.scores, Score, store):
-        scores[score.caption_id][score.metric] = score.value
-    movies = {caption_id: text.movie_id for caption_id, text in texts.items()}
-    sheet = ScoreSheet(captioner, config.chosen, config.java_timeout_seconds, movies, scores)
-    rows = [*sheet.grounding(), *sheet.texts(_pairs(texts, live, store))]
+    groups, pairs = _add_up(live, [one for one in config.chosen if isinstance(one, CaptionMetric)], store)
+    sheet = ScoreSheet(captioner, config.chosen, config.java_timeout_seconds, groups)
     with output.writer() as write:
-        write.notes["again"] = sheet.broken  # what failed here and now may work the next time
-        for row in rows:
+        for row in chain(sheet.grounding(), sheet.texts(pairs)):
             write(row)
+        write.notes["again"] = sheet.broken  # what failed here and now may work the next time
     return output.ref
 
 
@@ -152,21 +146,26 @@ class _Live:
     """The files of a captioner that stand in the store now."""
 
     captions: list[TableRef]
-    scores: list[TableRef]
+    scores: dict[str, TableRef]
+    """By shard."""
     references: list[TableRef]
 
 
 def _live(captioner: str, store: Store) -> _Live:
     captions = _refs("captions", captioner, store)
-    scores = []
+    scores = {}
     for ref in captions:
         score = store.ref("scores", ref.shard, captioner)
         footer = store.footer(score.path) if score else None
         if score and footer and ref.fingerprint in footer.inputs:  # else it is of captions that are gone
-            scores.append(score)
-    movies = {ref.shard.rpartition("/")[0] for ref in captions}
-    references = [ref for ref in _refs("references", "", store) if ref.shard.rpartition("/")[0] in movies]
+            scores[ref.shard] = score
+    movies = set(map(_movie_of, captions))
+    references = [ref for ref in _refs("references", "", store) if _movie_of(ref) in movies]
     return _Live(captions, scores, references)
+
+
+def _movie_of(ref: TableRef) -> str:
+    return ref.shard.rpartition("/")[0]
 
 
 def _refs(table: str, captioner: str, store: Store) -> list[TableRef]:
@@ -180,45 +179,37 @@ def _refs(table: str, captioner: str, store: Store) -> list[TableRef]:
     return refs
 
 
-def _read(refs: Iterable[TableRef], row: type[R], store: Store) -> Iterator[R]:
-    for ref in refs:
-        yield from store.read(ref, row)
+def _add_up(live: _Live, metrics: Sequence[CaptionMetric], store: Store) -> tuple[dict[str, Tally], list[Pair]]:
+    """Scores added up by group, and the captions of frames that have references, with all of those, not yet tokenised.
 
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """What the text metrics need of one caption."""
-
-    caption_id: str
-    frame_id: str
-    plain_text: str
-    """Empty for a failed one."""
-
-    @property
-    def movie_id(self) -> str:
-        return self.frame_id.rpartition("_")[0]
-
-
-def _texts(live: _Live, store: Store) -> Iterator[_Text]:
-    for caption in _read(live.captions, Caption, store):
-        failed = caption.error is not None or caption.finish_reason == "error"
-        yield _Text(caption.caption_id, caption.frame_id, "" if failed else caption.plain_text)
-
-
-def _pairs(texts: Mapping[str, _Text], live: _Live, store: Store) -> list[Pair]:
-    """The captions of frames that have references, with all of those, not yet tokenised."""
+    Shard by shard: of a caption without references nothing is kept but its share of the sums.
+    """
     references: dict[str, list[str]] = defaultdict(list)
-    wanted = {text.frame_id for text in texts.values()}
-    for reference in _read(live.references, Reference, store):
-        if reference.frame_id in wanted:
+    for ref in live.references:
+        for reference in store.read(ref, Reference):
             references[reference.frame_id].append(reference.plain_text)
-    return [
-        Pair(
-            caption_id=text.caption_id,
-            frame_id=text.frame_id,
-            candidate=text.plain_text,
-            references=tuple(references[text.frame_id]),
-        )
-        for text in texts.values()
-        if text.frame_id in references
-    ]
+    groups, pairs = {ALL: Tally(), REFERENCED: Tally()}, []
+    for captions in live.captions:
+        scores = _scores(live.scores.get(captions.shard), store)
+        movie = groups.setdefault(f"movie={_movie_of(captions)}", Tally())
+        for caption in store.read(captions, Caption, batch_size=256):
+            told = references.get(caption.frame_id)
+            for tally in (groups[ALL], movie, *([groups[REFERENCED]] if told else [])):
+                tally.add(metrics, caption.caption_id, scores.get(caption.caption_id, {}))
+            if told:
+                failed = caption.error is not None or caption.finish_reason == "error"
+                text = "" if failed else caption.plain_text
+                pairs.append(
+                    Pair(
+                        caption_id=caption.caption_id, frame_id=caption.frame_id, candidate=text, references=tuple(told)
+                    )
+                )
+    return groups, pairs
+
+
+def _scores(ref: TableRef | None, store: Store) -> dict[str, dict[str, float]]:
+    """Caption id to metric to value, of one shard."""
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for score in store.read(ref, Score) if ref else ():
+        scores[score.caption_id][score.metric] = score.value
+    return scores

@@ -1,8 +1,12 @@
 """What a tagged caption is made of, and how marks and words are put together. How a tag is spelled: tasks/tags.py."""
 
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+DEEPEST = 8
+"""A tag inside more tags than this is no mention. So no word stands in more than nine mentions, however tags nest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class _Element:
 
 
 class Reader:
-    """Puts the pieces together: plain text, open and closed tags, faults. Every step is amortised constant time."""
+    """Puts the pieces together: plain text, open and closed tags, faults. Every mark is amortised constant time."""
 
     def __init__(self) -> None:
         self.plain: list[str] = []
@@ -156,10 +160,15 @@ class Reader:
         if self.newest:
             self.newest.plain_end, self.newest.end = self.length, end
         plain = "".join(self.plain)
-        mentions = tuple(_mention(element, plain) for element in self.elements)
+        depths = _depths(self.elements)
+        kept = [element for element in self.elements if depths[element.index] <= DEEPEST]
+        mentions = {element.index: _mention(element, plain) for element in kept}
         faults = self.faults + _structure_faults(self.elements, mentions)
+        if len(kept) < len(self.elements):
+            number = {element.index: place for place, element in enumerate(kept)}
+            faults = [replace(one, mention=None if one.mention is None else number.get(one.mention)) for one in faults]
         faults.sort(key=lambda fault: (fault.start, fault.end, fault.code))
-        return Parsed(plain, mentions, tuple(faults), tuple(self.segments))
+        return Parsed(plain, tuple(mentions.values()), tuple(faults), tuple(self.segments))
 
 
 def _mention(element: _Element, plain: str) -> Mention:
@@ -171,18 +180,35 @@ def _mention(element: _Element, plain: str) -> Mention:
     )
 
 
-def _structure_faults(elements: Sequence[_Element], mentions: Sequence[Mention]) -> list[Fault]:
-    """Tags that stay open, hold no words, or stand inside or across another one. Both lists in order of opening."""
+def _depths(elements: Sequence[_Element]) -> list[int]:
+    """In how many closed tags each tag opens. `elements` in order of opening."""
+    depths = []
+    around: list[int] = []  # closing places of the tags around, a heap: tags that cross close out of order
+    for element in elements:
+        while around and around[0] <= element.piece.start:
+            heapq.heappop(around)
+        depths.append(len(around))
+        if element.closed_at is not None:
+            heapq.heappush(around, element.closed_at)
+    return depths
+
+
+def _structure_faults(elements: Sequence[_Element], mentions: Mapping[int, Mention]) -> list[Fault]:
+    """Tags that stay open, hold no words, or stand inside or across another one.
+
+    `elements` in order of opening; `mentions` by the index of their element, without those that stand too deep.
+    """
     faults = []
     around: list[int] = []  # closing places of the tags around, innermost last
-    for element, mention in zip(elements, mentions, strict=True):
+    for element in elements:
         piece, closed_at = element.piece, element.closed_at
         if piece.role == "empty":
             continue
         if closed_at is None:
             faults.append(Fault("unclosed-tag", piece.start, piece.end, element.index))
             continue
-        if not any(character.isalnum() for character in mention.text):
+        mention = mentions.get(element.index)
+        if mention and not any(character.isalnum() for character in mention.text):
             faults.append(Fault("empty-span", piece.start, element.end, element.index))
         while around and around[-1] <= piece.start:
             around.pop()

@@ -1,12 +1,17 @@
 """THE tag grammar: parse, render, strip. The only file that spells a tag.
 
     <gdo class="person" person-0>the man</gdo>                    an object
-    <gda class="run" person-0 person-1>running</gda>              an action; its class is a lemma, the ids say who acts
+    <gda class="run" person-0 person-1>running</gda>              an action; its class is a lemma (words of lower-case
+                                                                  letters), the ids say who acts
     <gdl class="couch" couch-0>on the couch</gdl>                 a location
 
 An id is `<label>-<n>`, split at the LAST dash. Tags are flat. Between the parts of an opening tag, and before its `>`,
 any blanks will do; the canonical form (`render`) has one. Everything else that looks like a tag is parsed as well as
-can be, and is a `Fault` with a code of `FAULTS`. Parsing never raises, and takes time linear in the text.
+can be, and is a `Fault` with a code of `FAULTS`.
+
+Parsing never raises. Its time, and what it returns, grow in step with the text (but for the logarithm of how deep tags
+stand inside each other): a tag that stands inside more than tag_structure.DEEPEST others has faults and no mention, for
+else the words inside would be kept once for every tag around them.
 
 The plain text is the text without the tags: the words between stay where they are, a run of blanks (anything
 `str.isspace` calls so, line breaks included) becomes one space, and blanks at both ends go. A `<` that opens nothing
@@ -26,9 +31,9 @@ __all__ = [
 KINDS = {"gdo": "object", "gda": "action", "gdl": "location"}
 NAMES = {kind: name for name, kind in KINDS.items()}
 FAULTS = frozenset({
-    "bracket-missing", "crossing-tags", "empty-class", "empty-span", "malformed-class", "malformed-id", "malformed-tag",
-    "mismatched-closing-tag", "missing-class", "nested-tag", "no-id", "special-token", "stray-closing-tag",
-    "truncated-tag", "unclosed-tag", "unknown-attribute", "unknown-tag", "uppercase-tag",
+    "bracket-missing", "crossing-tags", "empty-class", "empty-span", "malformed-action", "malformed-class",
+    "malformed-id", "malformed-tag", "mismatched-closing-tag", "missing-class", "nested-tag", "no-id", "special-token",
+    "stray-closing-tag", "truncated-tag", "unclosed-tag", "unknown-attribute", "unknown-tag", "uppercase-tag",
 })  # fmt: skip
 """The codes the grammar itself gives; what they mean stands in tasks/consistency.py."""
 
@@ -40,6 +45,7 @@ _LOOSE_CLASS = re.compile(
     r"""(?<![\w-])class(?![\w-])\s*+=?+\s*+(?:"([^"]*+)"|'([^']*+)'|“([^“”]*+)”|["'“”]?+([^\s"'“”]*+)["'“”]?+)""",
     re.IGNORECASE,
 )
+_LEMMA = re.compile(r"[^\W\d_]++(?:[ -][^\W\d_]++)*+")  # "run", "look at", "ice-skate": no digit, so never an id
 _SPECIAL = re.compile(r"\|.*\||/?(?:s|pad|unk|mask|bos|eos|image|endoftext)", re.DOTALL)
 _UNKNOWN = re.compile(r"[A-Za-z!?/]")
 _CUT_OFF = re.compile(r"/?(?:gd?)?")
@@ -167,6 +173,8 @@ def _read_attributes(piece: Piece, rest: str, at: int) -> None:
             piece.blame("empty-class", at + found.start(), at + found.end())
         elif piece.label != " ".join(piece.label.split()):
             piece.blame("malformed-class", at + found.start(), at + found.end())
+        elif piece.kind == "action" and not (_LEMMA.fullmatch(piece.label) and piece.label == piece.label.lower()):
+            piece.blame("malformed-action", at + found.start(), at + found.end())
     gap = found.span() if found else (0, 0)
     words = [word for word in re.finditer(r"\S+", rest) if not gap[0] <= word.start() < gap[1]]
     piece.object_ids = tuple(word.group() for word in words if "=" not in word.group())

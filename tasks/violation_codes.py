@@ -24,7 +24,7 @@ CODES: dict[str, Code] = {
     ),
     "bracket-missing": Code("a tag lost an angle bracket, or has another sign in its place", _GRAMMAR),
     "control-character": Code(
-        "a control or replacement character stands in the text", "Look at the tokenizer: " + _MODEL
+        "a control, invisible or replacement character stands in the text", "Look at the tokenizer: " + _MODEL
     ),
     "crossing-tags": Code("a tag opens inside another and closes outside it", _GRAMMAR),
     "duplicate-id": Code("a tag cites the same id twice", "Cite every object once in a tag."),
@@ -33,6 +33,9 @@ CODES: dict[str, Code] = {
     "empty-span": Code("a tag stands around no words", "Put the words that name the object between its tags."),
     "label-mismatch": Code(
         "the class of a tag is not the label of an id it cites", "Write the label the id begins with."
+    ),
+    "malformed-action": Code(
+        "an action's class is not a lemma: words of lower-case letters", "Write the verb's base form, and no id."
     ),
     "malformed-class": Code('the class is not written class="...", first in the tag', _GRAMMAR),
     "malformed-id": Code("an id is not of the form <label>-<n>", _IDS),
@@ -61,7 +64,7 @@ EXAMPLES = Path(__file__).parent.parent / "tests" / "golden" / "violations.json"
 _PREFACE = """\
 # Violations
 
-Made by `python -m tasks.consistency`; do not edit. Codes: tasks/violation_codes.py. Examples:
+Made by `python -m docs.generate`; do not edit. Codes: tasks/violation_codes.py. Examples:
 tests/golden/violations.json, which the tests hold to be true: the failing caption has exactly this violation, the
 passing one has none.
 

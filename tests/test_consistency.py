@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +21,14 @@ THINGS = ["person", "dog", "handbag", "traffic-light", "chair", "couch"]
 STUFF = ["sky", "floor-wood", "wall", "grass"]
 VERBS = ["sit", "run", "look at", "hold", "smile"]
 FRAGMENTS = ["<gdo", ' class="dog"', " dog-0", ">", "x", "</gdo>", "dog-1", "[IMG]", "[dog-0: 1,", "\x00", "&lt;"]
+SPELLINGS = [
+    "Person-7", "PERSON-7", "person-07", "person_7", "_person-7_", "person-7-", "man--person-7--runs", "person--7",
+    "person\u20117", "person\u20137", "person\u20147", "person\u22127", "person-7th", "Traffic_Light-1", "#dog-3",
+    "*dog-3*", "ｐｅｒｓｏｎ－７", "person-7\u2014it", "person-12345678901",
+]  # fmt: skip
+INVISIBLE = ["\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\ufeff"]
 CAPTIONS = 150
-"""Clean captions per kind of corruption: 36 kinds make 5,400 corrupted ones."""
+"""Clean captions per kind of corruption: 40 kinds make 6,000 corrupted ones."""
 
 
 def detection(object_id: str, is_thing: bool = True, frame_id: str = "m_000000") -> Detection:
@@ -78,7 +83,31 @@ def test_a_verdict_is_the_first_violation_of_its_mention() -> None:
 
 def test_an_untagged_caption_is_no_violation() -> None:
     assert found("A man sits.", [detection("person-0")]) == []
-    assert found("A MI-6 agent drinks 7-up with a 50-50 chance.", [detection("person-0")]) == []
+    for text in ("A MI-6 agent drinks 7-up with a 50-50 chance.", "MI\u20116 and MI_6", "a chairperson-7", "person 7"):
+        assert found(text, [detection("person-0")]) == []
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_id_among_the_words_is_found_in_every_spelling(spelling: str) -> None:
+    """At its place, though letters before it grow when they are made small, and under the id it means."""
+    (violation,) = check(f"İß ﬁne {spelling} runs", []).violations
+    label = "traffic-light" if "ight" in spelling else "dog" if "dog" in spelling else "person"
+    number = {"traffic-light": "1", "dog": "3", "person": "7"}[label]
+    assert violation.object_id == (None if "123" in spelling else f"{label}-{number}")
+    inside = f"İß ﬁne {spelling} runs"[violation.start : violation.end]
+    assert inside in spelling
+    assert inside[0].isalpha()
+    assert inside[-1].isdigit()
+
+
+def test_labels_of_tags_are_known_but_a_hostile_one_is_not() -> None:
+    assert found('<gdo class="Robot" robot-0>A</gdo> and Robot-3', [])[-1] == "bare-id"
+    assert "bare-id" not in found('<gdo class=" " robot-0>A</gdo> -3 and -4', [])
+
+
+def test_messages_do_not_repeat_a_long_caption_for_every_fault() -> None:
+    text = '<gdo class="' + "a" * 10_000 + '" ' + " ".join(f"b-{n}" for n in range(1000)) + ">x</gdo>"
+    assert sum(len(violation.message) for violation in check(text, []).violations) < 40 * len(text)
 
 
 def test_without_detections_every_citation_is_unknown() -> None:
@@ -238,7 +267,11 @@ CORRUPTIONS: dict[str, tuple[str, Callable[[Scene], str]]] = {
     "special token": ("special-token", lambda s: s.add("[IMG]", "[INST]", "</s>", "<s>", "<|im_end|>", "[IMG_BREAK]")),
     "prompt repeated": ("prompt-echo", lambda s: s.add("[DETECTIONS]", "[person-0: 0.38,0.35,0.12,0.40]")),
     "id among the words": ("bare-id", lambda s: s.add("person-0", "(dog-3)", "sky-0's")),
+    "id among the words in another spelling": ("bare-id", lambda s: s.add(*SPELLINGS)),
+    "id in the class of an action": ("malformed-action", lambda s: s.change('class="', 'class="person-9 ', "<gda")),
+    "no lemma in the class of an action": ("malformed-action", lambda s: s.change('class="', 'class="No_', "<gda")),
     "control character": ("control-character", lambda s: s.add("\x00", "\ufffd", "\u202e", "a\x1bb")),
+    "invisible character": ("control-character", lambda s: s.add(*(f"a{one}b" for one in INVISIBLE))),
     "nothing left": ("empty-caption", lambda s: s.chance.choice(["", " \n", "...", "</s>"])),
 }
 
@@ -247,7 +280,6 @@ CORRUPTIONS: dict[str, tuple[str, Callable[[Scene], str]]] = {
 def test_planted_corruptions_are_caught(kind: str) -> None:
     expected, corrupt = CORRUPTIONS[kind]
     chance = random.Random(kind)
-    caught: Counter[str] = Counter()
     for _ in range(CAPTIONS):
         scene = Scene(chance)
         clean = scene.text
@@ -255,12 +287,10 @@ def test_planted_corruptions_are_caught(kind: str) -> None:
         text = corrupt(scene)
         codes = found(text, scene.detections)
         assert expected in codes, f"{text!r}: {codes}"
-        caught[expected] += 1
-    assert caught[expected] == CAPTIONS
 
 
 def test_enough_corruptions_are_planted() -> None:
-    assert len(CORRUPTIONS) * CAPTIONS >= 5400
+    assert len(CORRUPTIONS) * CAPTIONS >= 6000
     assert {code for code, _ in CORRUPTIONS.values()} >= set(CODES) - {"unknown-attribute"}
 
 

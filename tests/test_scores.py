@@ -1,6 +1,7 @@
 """Scores, summaries and references, over a small store of rows."""
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from storage.store import Store, TableRef
 from storage.tables import Box, Caption, Detection, Frame, Image, Reference, Row, Score, Summary
 from tasks import java_metrics, tags
 from tasks.consistency import check_captions
-from tasks.errors import ConfigError, MetricUnavailableError, StoreError, UnknownNameError
+from tasks.errors import ConfigError, MetricUnavailableError, ReferencesError, StoreError, UnknownNameError
+from tasks.metrics import CaptionMetric, load
 from tasks.references import import_references
+from tasks.score_sheet import Tally
 from tasks.scores import ScoreConfig, score_captions, summarise_captions
 
 QUICK = ScoreConfig(metrics=["grounding", "consistent", "bleu", "rouge_l", "cider"])
@@ -175,7 +178,7 @@ def test_summaries_are_pooled_and_by_movie(store: Store) -> None:
     ref = summarise_captions("demo", store, QUICK)
     assert ref.path == "summaries/captioner=demo/all.parquet"
     values = values_of(store, ref)
-    assert values["grounding_precision_strict_micro"] == 2 / 3
+    assert values["grounding_precision_strict_micro"] == 2 / 4, "the failed caption is one wrong mention"
     assert values["grounding_precision_strict_macro"] == (1 + 0 + 0.5) / 3
     assert values["grounding_recall_cited_micro"] == 2 / 6
     assert values["consistent_macro"] == 2 / 3
@@ -230,6 +233,51 @@ def test_text_metrics_with_references(store: Store, tmp_path: Path) -> None:
     signatures = {row.metric: row.signature for row in store.read(ref, Summary)}
     assert "pycocoevalcap 1." in signatures["bleu4"]
     assert "METEOR 1.5" in signatures["meteor"]
+
+
+@NEEDS_JAVA
+def test_a_failed_caption_scores_zero_whatever_its_references(store: Store) -> None:
+    """ROUGE-L makes 1.0 of two empty texts: references without a word may not reach it."""
+    two_movies(store)
+    for frame_id, texts in {"ma_000000": ["A man walks.", "..."], "ma_000001": ["..."]}.items():
+        rows = [
+            Reference(reference_id=f"{frame_id}/old/{n}", frame_id=frame_id, source="old", text=text, plain_text=text)
+            for n, text in enumerate(texts)
+        ]
+        put(store, Reference, rows, f"ma/old{frame_id[-1]}")
+    values = values_of(store, summarise_captions("demo", store, QUICK))
+    singles = store.ref("scores", "all", "demo")
+    assert singles
+    good, failed = single_scores(store, singles).values()
+    assert set(failed.values()) == {0}
+    assert good["rouge_l"] == pytest.approx(1)
+    assert values["rouge_l"] == pytest.approx(0.5)
+
+
+@NEEDS_JAVA
+def test_what_cannot_be_computed_is_not_tried_again(store: Store, tmp_path: Path) -> None:
+    """CIDEr needs references of two frames: no other run will have them with the same references."""
+    two_movies(store)
+    references(tmp_path, store, lines("ma_000000"))
+    ref = summarise_captions("demo", store, QUICK)
+    assert "two frames" in str(reasons_of(store, ref)["cider_d"])
+    written = (tmp_path / "store" / ref.path).stat().st_mtime_ns
+    assert summarise_captions("demo", store, QUICK) == ref
+    assert (tmp_path / "store" / ref.path).stat().st_mtime_ns == written
+
+
+def test_a_tally_does_not_grow_with_its_captions() -> None:
+    metrics = [metric for metric in map(load, ("consistent", "grounding")) if isinstance(metric, CaptionMetric)]
+    tally, sizes = Tally(), []
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            tally.add(metrics, f"m_{number:06}/demo/0", {name: 1.0 for metric in metrics for name in metric.values})
+            sizes += [tracemalloc.get_traced_memory()[0]] if number in (99, 1999) else []
+    finally:
+        tracemalloc.stop()
+    assert (tally.captions, tally.sums["consistent"]) == (2000, 2000)
+    assert sizes[1] - sizes[0] < 2000, "a byte per caption"
 
 
 @NEEDS_JAVA
@@ -328,7 +376,7 @@ def test_bad_rows_are_listed_and_nothing_is_imported(store: Store, tmp_path: Pat
         + 'nonsense\n{"frame_id": "ma_000000"}\n{"frame_id": 3, "caption": "a"}\n'
         + lines("ma_000009")
     )
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ReferencesError) as error:
         references(tmp_path, store, text + '{"frame_id": "ma_000000", "caption": "<b> "}\n[1]\n')
     said = str(error.value)
     assert said.startswith("6 bad rows in ")
@@ -336,7 +384,7 @@ def test_bad_rows_are_listed_and_nothing_is_imported(store: Store, tmp_path: Pat
     assert "line 3: no column caption or text" in said
     assert "line 4: no frame_id" in said
     assert "line 5: frame 'ma_000009' is not in the store" in said
-    assert "line 6: caption is empty" in said
+    assert "line 6: caption is empty, without words" in said
     assert "and 1 more" in said
     assert store.files.under("references") == []
 
@@ -349,17 +397,22 @@ def test_bad_rows_are_listed_and_nothing_is_imported(store: Store, tmp_path: Pat
         ("r.csv", "frame,caption\nma_000000,a\n", "line 2: no frame_id"),
         ("r.txt", "a", "format is not known"), ("r.parquet", "a", "cannot be read"),
         ("r.jsonl", "", "holds no reference"),
+        ("r.jsonl", '{"frame_id": "ma_000000", "caption": "a"}\n{"frame_id": "ma_000000", "caption": "a\\ud800"}',
+         "line 2: caption holds half a character"),
+        ("r.jsonl", '{"frame_id": "\\ud800", "caption": "a"}', "line 1: frame .* is not in the store"),
+        ("r.jsonl", '\n{"frame_id": ' + "[" * 100_000, "line 2: nested too deep"),
+        ("r.jsonl", '{"frame_id": "ma_000000", "caption": ["A man.", "... \u2014"]}', "line 1: .* without words"),
         ("r.jsonl", '{"frame_id": "../../etc_0", "caption": "a"}', "is not in the store"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_imported(store: Store, tmp_path: Path, name: str, content: str, message: str) -> None:
     two_movies(store)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ReferencesError, match=message):
         references(tmp_path, store, content, name)
 
 
 def test_a_missing_file_and_a_bad_source(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ReferencesError, match="cannot be read"):
         import_references(str(tmp_path / "no.jsonl"), store, "human")
     with pytest.raises(ConfigError, match="source is 'a/b'"):
         import_references(str(tmp_path / "no.jsonl"), store, "a/b")

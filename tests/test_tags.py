@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import tags
+from tasks.tag_structure import DEEPEST
 
 TAG = '<gdo class="person" person-0>the man</gdo>'
 FRAGMENTS = [
@@ -75,6 +76,13 @@ def test_angle_brackets_that_open_nothing_are_plain_text(text: str) -> None:
         ('<gdo class="person" Person-0>A</gdo>', "A", ["malformed-id"]),
         ('<gdo class="person" person-0>...</gdo>', "...", ["empty-span"]),
         ("<person-0>A", "A", ["unknown-tag"]),
+        ('<gda class="run person-9" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="person-9" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="RUNNING!!" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="Run" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="_" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="run-" person-0>A</gda>', "A", ["malformed-action"]),
+        ('<gda class="ice-skate" person-0>A</gda><gda class="look at" person-0>B</gda>', "AB", []),
         ("<|im_end|>A", "A", ["special-token"]),
         ('[gdo class="person" person-0]A', '[gdo class="person" person-0]A', ["bracket-missing"]),
     ],
@@ -96,6 +104,28 @@ def test_nested_tags_still_parse() -> None:
     assert parsed.faults[0].mention == 1
 
 
+def test_tags_that_nest_deep_are_faults_but_no_mentions() -> None:
+    """Else the words inside would be kept as often as tags stand around them: 200 million characters here."""
+    count = 20_000
+    text = '<gdo class="a" a-0>x' * count + "</gdo>" * count + TAG
+    parsed = tags.parse(text)
+    assert tags.render_all(parsed) == text
+    assert parsed.plain_text == "x" * count + "the man"
+    assert len(parsed.mentions) == DEEPEST + 2
+    assert [(m.start, m.end) for m in parsed.mentions[: DEEPEST + 1]] == [(n, count) for n in range(DEEPEST + 1)]
+    assert (parsed.mentions[-1].text, parsed.mentions[-1].start) == ("the man", count)
+    assert codes(text) == ["nested-tag"] * (count - 1)
+    assert [fault.mention for fault in parsed.faults[: DEEPEST + 1]] == [*range(1, DEEPEST + 1), None]
+
+
+def test_tags_that_cross_in_a_chain_are_all_mentions() -> None:
+    """Each stands across its neighbours only, so none is deep."""
+    names = ["gdo", "gda", "gdl"] * 20
+    opened = [f'<{name} class="a" a-0>x ' for name in names]
+    text = opened[0] + "".join(f"{opened[n]}</{names[n - 1]}>" for n in range(1, len(names))) + f"</{names[-1]}>"
+    assert len(tags.parse(text).mentions) == len(names)
+
+
 @pytest.mark.parametrize(
     ("object_id", "split"),
     [
@@ -113,7 +143,7 @@ def test_an_id_is_split_at_the_last_dash(object_id: str, split: tuple[str, int] 
     [
         ("person", "person", ["person-0"], "a"), ("object", 'a"b', ["a-0"], "a"), ("object", "a", [], "a"),
         ("object", "a", ["a"], "a"), ("object", "a", ["a-0"], " "), ("object", "a", ["a-0"], TAG),
-        ("object", "", ["a-0"], "a"),
+        ("object", "", ["a-0"], "a"), ("action", "Run", ["a-0"], "a"), ("action", "a-0", ["a-0"], "a"),
     ],
 )  # fmt: skip
 def test_render_refuses_what_no_tag_can_say(kind: str, label: str, ids: list[str], text: str) -> None:
@@ -131,6 +161,7 @@ def test_parsing_never_raises_and_loses_nothing(text: str) -> None:
     for fault in parsed.faults:
         assert 0 <= fault.start <= fault.end <= len(text)
         assert fault.mention is None or 0 <= fault.mention < len(parsed.mentions)
+    assert sum(len(mention.text) for mention in parsed.mentions) <= (DEEPEST + 1) * len(parsed.plain_text)
     starts = [mention.source_start for mention in parsed.mentions]
     assert starts == sorted(set(starts))
     for mention in parsed.mentions:

@@ -51,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionMetric:
-    """Reads a caption and its detections. `pool` turns the rows of `each` into summary values."""
+    """Reads a caption and its detections. `pool` turns the sums of what `each` gives into summary values."""
 
     name: str
     values: Mapping[str, str]
@@ -61,13 +61,17 @@ class CaptionMetric:
     higher_is_better: bool
     convention: str
     each: Callable[[Cited], dict[str, float]]
-    pool: Callable[[Sequence[Mapping[str, float]]], dict[str, float]]
+    pool: Callable[[Mapping[str, float], int], dict[str, float]]
+    """(sum of each value over the captions, how many captions: at least one)"""
     libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextMetric:
-    """Reads plain captions and references. `measure` raises MetricUnavailableError where it cannot be computed."""
+    """Reads plain captions and references.
+
+    `measure` raises MetricUnavailableError where it cannot be computed, TransientError where it may be the next time.
+    """
 
     name: str
     values: Mapping[str, str]
@@ -130,7 +134,10 @@ _PREFACE = """\
 Made by `python -m docs.generate` from tasks/metrics; do not edit. `scores` holds the values of single captions,
 `summaries` those of a captioner; `signature` there says how a value was computed, `reason` why there is none.
 
-A failed caption scores zero and stays in every mean: its grounding ratios are 0, and as text it is the empty string.
+A failed caption scores zero and stays in every mean: its grounding ratios are 0, and as text it is the empty string,
+which has 0 in every text metric. In ratios of pooled counts (`_micro`) a failed caption is one mention that is wrong,
+so it costs precision, and what was detected in its frame is not found, so it costs recall. A reference without any
+word is left out.
 """
 
 

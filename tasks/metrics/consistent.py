@@ -1,6 +1,6 @@
 """How many captions have no violation at all: the share of them that the view `captions_ok` holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tasks.metrics import CaptionMetric, Cited
 
@@ -10,9 +10,9 @@ def each(cited: Cited) -> dict[str, float]:
     return {"consistent": float(cited.consistent and not cited.failed)}
 
 
-def pool(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The share of 1. At least one row."""
-    return {"consistent_macro": sum(row["consistent"] for row in rows) / len(rows)}
+def pool(sums: Mapping[str, float], captions: int) -> dict[str, float]:
+    """The share of 1 among the captions, of which there is one at least."""
+    return {"consistent_macro": sums["consistent"] / captions}
 
 
 METRIC = CaptionMetric(

@@ -7,10 +7,11 @@ never is. An object is found when some mention of it is correct. GroundCap does 
 definitions are ours.
 
 precision = correct / mentioned, recall = found / detected, F1 their harmonic mean. Nothing mentioned: precision 1.
-Nothing detected: recall 1. F1 is 0 where both are 0. A failed caption has 0 in all three.
+Nothing detected: recall 1. F1 is 0 where both are 0. A failed caption has 0 in all three. In pooled counts it is one
+mention more, a wrong one: it may not raise precision by saying nothing, which a caption that failed did not choose.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tasks import lexicon, tags
 from tasks.metrics import CaptionMetric, Cited, harmonic_mean
@@ -48,11 +49,11 @@ def untagged_text(parsed: tags.Parsed) -> str:
     return "".join([*pieces, parsed.plain_text[place:]])
 
 
-def ratios(counts: Mapping[str, float], definition: str, *, all_failed: bool) -> dict[str, float]:
-    """Precision, recall and F1 of counts, with the conventions of this module."""
-    if all_failed:
+def ratios(counts: Mapping[str, float], definition: str, captions: int = 1) -> dict[str, float]:
+    """Precision, recall and F1 of counts over so many captions, with the conventions of this module."""
+    if counts["failed"] == captions:
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0}
-    mentioned, detected = counts[f"mentioned_{definition}"], counts["detected"]
+    mentioned, detected = counts[f"mentioned_{definition}"] + counts["failed"], counts["detected"]
     precision = counts["correct"] / mentioned if mentioned else 1.0
     recall = counts["found"] / detected if detected else 1.0
     return {"precision": precision, "recall": recall, "f1": harmonic_mean(precision, recall)}
@@ -63,20 +64,20 @@ def each(cited: Cited) -> dict[str, float]:
     counts = {name: float(value) for name, value in count(cited).items()}
     values = {f"grounding_{name}": value for name, value in counts.items()}
     for definition in DEFINITIONS:
-        for name, value in ratios(counts, definition, all_failed=cited.failed).items():
+        for name, value in ratios(counts, definition).items():
             values[f"grounding_{name}_{definition}"] = value
     return values
 
 
-def pool(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sums, ratios of the sums (micro), means of the captions' ratios (macro). `rows`: of `each`, at least one."""
-    sums = {name: sum(row[f"grounding_{name}"] for row in rows) for name in COUNTS}
-    values = {f"grounding_{name}_total": value for name, value in sums.items()}
+def pool(sums: Mapping[str, float], captions: int) -> dict[str, float]:
+    """Sums, ratios of the sums (micro), means of the captions' ratios (macro). `sums`: of `each`, over the captions."""
+    counts = {name: sums[f"grounding_{name}"] for name in COUNTS}
+    values = {f"grounding_{name}_total": value for name, value in counts.items()}
     for definition in DEFINITIONS:
-        for name, value in ratios(sums, definition, all_failed=sums["failed"] == len(rows)).items():
+        for name, value in ratios(counts, definition, captions).items():
             column = f"grounding_{name}_{definition}"
             values[f"{column}_micro"] = value
-            values[f"{column}_macro"] = sum(row[column] for row in rows) / len(rows)
+            values[f"{column}_macro"] = sums[column] / captions
     return values
 
 
@@ -99,13 +100,16 @@ METRIC = CaptionMetric(
         f"grounding_{name}_{of}_{way}": f"{said}, {of}; {how}"
         for of in DEFINITIONS
         for name, said in _RATIOS.items()
-        for way, how in {"micro": "of the pooled counts", "macro": "mean over captions"}.items()
+        for way, how in {
+            "micro": "of the pooled counts",
+            "macro": "mean over captions",
+        }.items()
     },
     higher_is_better=True,
     convention=(
-        "caption-movies grounding 1: `cited` counts tags only, `strict` also untagged phrases that name a detectable "
-        "class; "
-        "nothing mentioned is precision 1, nothing detected recall 1, a failed caption 0"
+        "caption-movies grounding 2: `cited` counts tags only, `strict` also untagged phrases that name a detectable "
+        "class; nothing mentioned is precision 1, nothing detected recall 1, a failed caption 0, and one wrong mention "
+        "in pooled counts"
     ),
     each=each,
     pool=pool,

@@ -12,13 +12,23 @@ STATISTICS = 23
 
 def measure(pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
     """Corpus METEOR, which METEOR computes from the captions' added statistics."""
+    with start(timeout_seconds) as meteor:
+        return evaluate(meteor, pairs)
+
+
+def start(timeout_seconds: float) -> Conversation:
+    """METEOR, which reads its paraphrases for seconds before it answers."""
     jar = coco_folder() / "meteor" / "meteor-1.5.jar"
     command = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    with Conversation(command, "METEOR", timeout_seconds) as meteor:
-        statistics = [_statistics(meteor, pair) for pair in pairs]
-        meteor.say(" ||| ".join(["EVAL", *statistics]))
-        each = [float(meteor.hear()) for _ in pairs]
-        return Measured(corpus={"meteor": float(meteor.hear())}, each={"meteor": each})
+    return Conversation(command, "METEOR", timeout_seconds)
+
+
+def evaluate(meteor: Conversation, pairs: Sequence[Pair]) -> Measured:
+    """METEOR of one corpus. Others may follow in the same conversation."""
+    statistics = [_statistics(meteor, pair) for pair in pairs]
+    meteor.say(" ||| ".join(["EVAL", *statistics]))
+    each = [float(meteor.hear()) for _ in pairs]
+    return Measured(corpus={"meteor": float(meteor.hear())}, each={"meteor": each})
 
 
 def _statistics(meteor: Conversation, pair: Pair) -> str:
