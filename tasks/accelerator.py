@@ -1,10 +1,17 @@
-"""Choosing a device and a number format. Imported by backends that run on torch, and by nothing else."""
+"""Choosing a device and a number format, and what a device's failures mean. Imported by backends that run on torch."""
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, TransientError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
+"""What torch's RuntimeError names when the machine's own memory does not suffice."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,3 +39,37 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def list_devices() -> list[str]:
     """Every GPU by name, or the CPU alone."""
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Around work on a device: what torch raises there, told apart.
+
+    A lost device is a TransientError, memory that does not suffice a MemoryError: ask again with less. Both are
+    RuntimeErrors to torch, like a picture that a model cannot work on. All else passes.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise TransientError(f"the device failed: {error}. A new process may use it again.") from error
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and CPU_OUT_OF_MEMORY not in str(error):
+            raise
+        # The error's frames hold the failed work's tensors, and it stays the MemoryError's context.
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+        raise MemoryError(str(error)) from error
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """`device_errors` around loading, where there is nothing to halve: too little memory is a TransientError too."""
+    try:
+        with device_errors():
+            yield
+    except MemoryError as error:
+        raise TransientError(
+            f"memory does not suffice for loading {what}: {error}. Something else may hold the device's memory; else "
+            "use a smaller dtype, or a device with more."
+        ) from error

@@ -5,6 +5,7 @@ adapter's name. Here the file's tensors decide which modules are adapted, every 
 that is not in the model is an error that names it.
 """
 
+import copy
 import json
 import logging
 import re
@@ -15,9 +16,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tasks.accelerator import device_errors
 from tasks.errors import CheckpointError
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -31,6 +34,9 @@ OLD_PATHS = (
     (re.compile(r"^(vision_tower|multi_modal_projector)\b"), r"model.\1"),
 )
 """Module paths of Llava before transformers 4.52 to today's."""
+TEXT_MODEL = re.compile(r"(^|\.)(language_model|lm_head)(\.|$)")
+WORTH_SAYING = 0.01
+"""Loss from merging above which it is a warning."""
 SHOWN = 5
 
 log = logging.getLogger(__name__)
@@ -45,20 +51,25 @@ class Applied:
     renamed: int
     """Tensors whose module path was of an older transformers."""
     outside_text_model: int
-    """Adapted modules that do not belong to the language model: the vision tower or the projector."""
+    """Adapted modules that belong neither to the language model nor to its lm_head: the vision tower, the projector."""
     targeted_without_tensors: int
     """Modules that the adapter's configuration names, but for which the file has nothing."""
+    merge_loss: float | None
+    """What rounding took of the adapter when it was added into the weights: the norm of what is missing over the norm
+    of all it changes, 0 to about 1. None where it was not merged."""
 
-    def as_notes(self) -> dict[str, int]:
+    def as_notes(self) -> dict[str, int | float | None]:
         """As plain values."""
         return asdict(self)
 
 
-def apply_adapter(model: Any, folder: Path) -> tuple[Any, Applied]:
-    """Put an adapter's weights into a model and merge them; the model, and what was applied.
+def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any, Applied]:
+    """Put an adapter's weights into a model; the model, and what was applied.
 
-    `folder` is as PEFT saves it. Merged, because generation is then as fast as without, and nothing can switch it off.
-    Raises CheckpointError when the adapter is not LoRA, is pickled, or has a tensor that does not end up in the model.
+    `folder` is as PEFT saves it. Unmerged, the adapter is computed in float32 beside the model's own layers. Merged,
+    generation is as fast as without, but what the weights' number format cannot tell apart is lost. Raises
+    CheckpointError when the adapter is not LoRA, is pickled, has a value that is no finite number, or has a tensor that
+    does not end up in the model; what torch raises when memory does not suffice.
     """
     said = _read_config(folder)
     tensors = _read_tensors(folder)
@@ -66,10 +77,12 @@ def apply_adapter(model: Any, folder: Path) -> tuple[Any, Applied]:
     if len(renamed) != len(tensors):
         raise CheckpointError(f"{folder}: two tensors of the adapter have the same place in today's model.")
     modules = _modules(renamed, model, folder)
+    untouched = _targeted(model, said.get("target_modules")) - modules  # before wrapping, which renames modules
     config = _config(said, renamed, sorted(modules), folder)
     try:
-        adapted = _wrap(model, config)
-        set_peft_model_state_dict(adapted, dict(renamed))
+        with device_errors():
+            adapted = _wrap(model, config)
+            set_peft_model_state_dict(adapted, dict(renamed))
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: the adapter does not fit this model: {error}") from error
     _check_all_applied(adapted, renamed, folder)
@@ -77,11 +90,12 @@ def apply_adapter(model: Any, folder: Path) -> tuple[Any, Applied]:
         tensors=len(tensors),
         modules=len(modules),
         renamed=len(set(renamed) - set(tensors)),
-        outside_text_model=sum("language_model" not in module for module in modules),
-        targeted_without_tensors=len(_targeted(model, said.get("target_modules")) - modules),
+        outside_text_model=sum(not TEXT_MODEL.search(module) for module in modules),
+        targeted_without_tensors=len(untouched),
+        merge_loss=_merge(adapted, folder) if merge else None,
     )
     _report(applied, folder)
-    return adapted.merge_and_unload(safe_merge=True), applied
+    return adapted.unload() if merge else adapted.get_base_model(), applied
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -103,6 +117,11 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{folder / WEIGHTS} is damaged: {error}. Fetch it again.") from error
     if not tensors:
         raise CheckpointError(f"{folder / WEIGHTS} has no tensors.")
+    if wild := [name for name, values in tensors.items() if not values.isfinite().all()]:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has values that are no finite numbers in {_some(wild)}. Its training went astray; "
+            "train it again with a lower learning rate, or take an earlier one."
+        )
     return tensors
 
 
@@ -168,7 +187,7 @@ def _wrap(model: Any, config: LoraConfig) -> Any:
 
 
 def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    there = get_peft_model_state_dict(adapted)
+    there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     wrong = [
         key
         for key, value in tensors.items()
@@ -184,6 +203,28 @@ def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: P
         )
 
 
+@torch.no_grad()
+def _merge(adapted: Any, folder: Path) -> float:
+    """Add every adapted layer's change into its weight; gives Applied.merge_loss.
+
+    What it should have become is the same layer merged in float32, one layer at a time.
+    """
+    missing = changed = 0.0
+    layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        before = layer.get_base_layer().weight.float().clone()
+        exact = copy.deepcopy(layer).float()
+        try:
+            for one in (layer, exact):
+                one.merge(safe_merge=True)
+        except ValueError as error:
+            raise CheckpointError(f"{folder}: the adapter cannot be added into the weights: {error}") from error
+        wanted = exact.get_base_layer().weight
+        missing += float((layer.get_base_layer().weight.float() - wanted).square().sum())
+        changed += float((wanted - before).square().sum())
+    return round((missing / changed) ** 0.5, 6) if changed else 0.0
+
+
 def _targeted(model: Any, target: Any) -> set[str]:
     """Linear modules that an adapter's `target_modules` names: a list of last parts of a path, or one pattern."""
     linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -197,6 +238,11 @@ def _targeted(model: Any, target: Any) -> set[str]:
 
 def _report(applied: Applied, folder: Path) -> None:
     log.info("adapter %s: %s", folder.name, applied)
+    if applied.merge_loss is not None and applied.merge_loss > WORTH_SAYING:
+        log.warning(
+            "adapter %s: merging lost %.0f %% of it to rounding; merge_adapter = false loses nothing",
+            folder.name, 100 * applied.merge_loss,
+        )  # fmt: skip
     if applied.outside_text_model:
         log.warning(
             "adapter %s also changes %d modules outside the language model (bare target names such as q_proj match the "

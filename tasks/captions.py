@@ -5,7 +5,6 @@ what to do when there is no answer.
 """
 
 import hashlib
-import io
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -13,24 +12,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from storage.store import Store, TableRef, path_of
 from storage.tables import Caption, Detection, Failure, Frame
 from tasks import captioners, prompts, tags
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
-from tasks.errors import TransientError
+from tasks.errors import CaptionMoviesError
+from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason
 
 __all__ = ["CaptionConfig", "caption_frames", "caption_seed", "captioner_name"]
 
-VERSION = 1
+VERSION = 2
 """Bump when the meaning of the output changes."""
 STAGE = "caption"
-
-UNREADABLE = (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError)
-"""What Pillow raises on bytes that are no picture."""
-UNWORKABLE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a model's code raises on a request it cannot work on. Errors of our own tree are not among them."""
+LOGPROB_DIGITS = 4
+"""Decimals of a mean log-probability that are written: the further ones hang on what else was in the batch."""
+REMEDY = "lower max_new_tokens or the frames' longest_edge, or use a device with more memory."
 
 Captions = Callable[[Sequence[CaptionRequest]], list[CaptionResult]]
 log = logging.getLogger(__name__)
@@ -146,14 +143,16 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> None:
             batch_size = len(batch) // 2
             log.warning("memory does not suffice for %d captions at once; going on with %d", len(batch), batch_size)
             waiting.extendleft(reversed(batch))
+        except CaptionMoviesError:
+            raise  # some are of UNWORKABLE's types too, and about no frame
         except UNWORKABLE as error:
             if len(batch) == 1:
                 _give_up(batch[0], error, errors)
                 continue
-            log.warning("a batch of %d captions failed (%s); asking about each alone", len(batch), error)
+            log.warning("a batch of %d captions failed (%s); asking about each alone", len(batch), reason(error))
             _ask_one_by_one(batch, captions, errors)
     if len(errors) > 1 and len(errors) == len(jobs):
-        _raise(errors[-1])
+        raise_for_all(errors[-1], REMEDY)
 
 
 def _likeness(job: Job) -> tuple[int, int, int, int, int]:
@@ -165,12 +164,9 @@ def _ask(jobs: Sequence[Job], captions: Captions) -> None:
     asked, requests = [], []
     for job in jobs:
         try:
-            image = _decode(job.frame)
-        except UNREADABLE as error:
-            said = f"{type(error).__name__}: {error}"
-            job.result = CaptionResult(
-                error=f"the frame's picture cannot be decoded ({said}). Extract the frames again."
-            )
+            image = decode(job.frame)
+        except PictureError as error:
+            job.result = CaptionResult(error=str(error))
             continue
         asked.append(job)
         requests.append(_request(job, image))
@@ -183,35 +179,21 @@ def _ask_one_by_one(jobs: Sequence[Job], captions: Captions, errors: list[Except
     for job in jobs:
         try:
             _ask([job], captions)
+        except CaptionMoviesError:
+            raise
         except (MemoryError, *UNWORKABLE) as error:
             _give_up(job, error, errors)
 
 
 def _give_up(job: Job, error: Exception, errors: list[Exception]) -> None:
-    log.warning("no caption of frame %s: %s: %s", job.frame.frame_id, type(error).__name__, error)
+    log.warning("no caption of frame %s: %s", job.frame.frame_id, reason(error))
     errors.append(error)
     if isinstance(error, MemoryError):
-        remedy = "Lower max_new_tokens or the frames' longest_edge, or use a device with more memory."
-        job.result = CaptionResult(error=f"memory does not suffice for this caption alone ({error}). {remedy}")
+        job.result = CaptionResult(error=f"memory does not suffice for this frame alone ({error}): {REMEDY}")
     else:
-        said = f"{type(error).__name__}: {error}"
         job.result = CaptionResult(
-            error=f"the captioner failed on this frame alone ({said}). Try another checkpoint or backend."
+            error=f"the captioner failed on this frame alone ({reason(error)}). Try another checkpoint or backend."
         )
-
-
-def _raise(error: Exception) -> None:
-    if isinstance(error, MemoryError):
-        raise TransientError(
-            f"memory does not suffice for a single caption: {error}. Something else may hold the device's memory; "
-            "else lower max_new_tokens or the frames' longest_edge, or use a device with more."
-        ) from error
-    raise error
-
-
-def _decode(frame: Frame) -> NDArray[np.uint8]:
-    with Pillow.open(io.BytesIO(frame.image.bytes)) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def _request(job: Job, image: NDArray[np.uint8]) -> CaptionRequest:
@@ -263,5 +245,5 @@ def _row(job: Job, name: str, origin: Origin, config: CaptionConfig) -> Caption:
         seed=job.seed,
         finish_reason=result.finish_reason,
         error=result.error,
-        mean_logprob=result.mean_logprob,
+        mean_logprob=None if result.mean_logprob is None else round(result.mean_logprob, LOGPROB_DIGITS),
     )

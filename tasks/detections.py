@@ -4,8 +4,8 @@ The models live behind tasks/detectors; the rules in tasks/object_naming.py. Her
 when a frame cannot be worked on.
 """
 
-import io
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -16,24 +16,23 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from storage.store import Store, TableRef
 from storage.tables import Detection, Failure, Frame
 from tasks import detectors
 from tasks.detectors import DetectConfig, Detector
+from tasks.errors import CaptionMoviesError
+from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason
 from tasks.object_naming import NamedObject, Segment, clean_label, is_coco, name_objects
 
 __all__ = ["DetectConfig", "detect_objects"]
 
-VERSION = 1
+VERSION = 2
 """Bump when the meaning of the output changes."""
 STAGE = "detect"
-
-UNREADABLE = (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError)
-"""What Pillow raises on bytes that are no picture."""
-UNWORKABLE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a model's code raises on a picture it cannot work on. Errors of our own tree are not among them."""
+SCORE_DIGITS = 4
+"""Decimals of a score that are written: the further ones hang on what else was in the batch."""
+REMEDY = "use a smaller dtype or longest_edge of the frames, or a device with more."
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -54,10 +53,10 @@ def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> Tabl
     """Detect the objects of one shard of frames.
 
     Writes detections, in prompt order within each frame, and failures: a frame that cannot be decoded, or on which the
-    detector fails when it is asked about that frame alone. Notes in the footer: `labels`, every label this detector can
-    say. Raises CheckpointError, ConfigError, MissingExtraError or UnknownNameError when there is no such detector,
-    TransientError when memory does not suffice, and the detector's own error when it fails on every one of several
-    frames: then the frames are not to blame.
+    detector fails, or for which memory does not suffice, when it is asked about that frame alone. Notes in the footer:
+    `labels`, every label this detector can say. Raises CheckpointError, ConfigError, MissingExtraError or
+    UnknownNameError when there is no such detector, TransientError when the device is lost, and the detector's own
+    error (TransientError for memory) when it fails on every one of several frames: then the frames are not to blame.
     """
     output = store.output(
         [Detection, Failure],
@@ -105,49 +104,69 @@ def _decode(frames: list[Frame]) -> list[Look]:
 
 def _decode_one(frame: Frame) -> Look:
     try:
-        with Pillow.open(io.BytesIO(frame.image.bytes)) as picture:
-            return Look(frame, np.asarray(picture.convert("RGB")))
-    except UNREADABLE as error:
+        return Look(frame, decode(frame))
+    except PictureError as error:
         return Look(frame, error=error)
 
 
 def _looks(detector: Detector, batches: Iterable[list[Look]]) -> Iterator[list[Look]]:
     """Give every batch its segments. Raises the last error when the detector fails on every one of several frames."""
-    worked, errors = 0, []
+    worked, errors, at_once = 0, list[Exception](), sys.maxsize
     for looks in batches:
         readable = [look for look in looks if look.picture is not None]
-        _look(detector, readable)
+        at_once = _look(detector, readable, at_once)
         worked += sum(look.segments is not None for look in readable)
         errors += [look.error for look in readable if look.error]
         yield looks
     if len(errors) > 1 and not worked:
-        raise errors[-1]
+        raise_for_all(errors[-1], REMEDY)
 
 
-def _look(detector: Detector, looks: list[Look]) -> None:
-    """Ask the detector about a batch; when that fails, about each frame alone, so that one bad frame fails alone."""
-    pictures = [look.picture for look in looks if look.picture is not None]
-    if not pictures:
-        return
-    try:
-        found = detector(pictures)
-    except UNWORKABLE as error:
-        if len(looks) == 1:
-            log.warning("the detector failed on frame %s: %s", looks[0].frame.frame_id, error)
-            looks[0].error = error
-            return
-        for look in looks:
-            _look(detector, [look])
-        return
+def _look(detector: Detector, looks: list[Look], at_once: int) -> int:
+    """Ask the detector about a batch, `at_once` frames at most at a time; gives the number that is to be tried next.
+
+    Frames that do not fit into memory together are halved, and so are those after them. When the detector fails on
+    some, it is asked about each alone, so that one bad frame fails alone.
+    """
+    waiting = deque(looks)
+    while waiting:
+        batch = [waiting.popleft() for _ in range(min(at_once, len(waiting)))]
+        try:
+            _ask(detector, batch)
+        except MemoryError as error:
+            if len(batch) == 1:
+                _give_up(batch[0], error)
+                continue
+            at_once = len(batch) // 2
+            log.warning("memory does not suffice for %d frames at once; going on with %d", len(batch), at_once)
+            waiting.extendleft(reversed(batch))
+        except CaptionMoviesError:
+            raise  # some are of UNWORKABLE's types too, and about no frame
+        except UNWORKABLE as error:
+            if len(batch) == 1:
+                _give_up(batch[0], error)
+                continue
+            for look in batch:
+                _look(detector, [look], 1)
+    return at_once
+
+
+def _ask(detector: Detector, looks: list[Look]) -> None:
+    found = detector([look.picture for look in looks if look.picture is not None])
     for look, segments in zip(looks, found, strict=True):
         look.segments = segments
+
+
+def _give_up(look: Look, error: Exception) -> None:
+    log.warning("the detector failed on frame %s: %s", look.frame.frame_id, reason(error))
+    look.error = error
 
 
 def _rows(looks: list[Look], *, config: DetectConfig, coco: bool) -> list[Detection | Failure]:
     rows: list[Detection | Failure] = []
     for look in looks:
         if look.segments is None:
-            rows.append(Failure(frame_id=look.frame.frame_id, stage=STAGE, error=_reason(look)))
+            rows.append(Failure(frame_id=look.frame.frame_id, stage=STAGE, error=_reason(look.error)))
             continue
         named = name_objects(
             look.segments, coco=coco, max_detections=config.max_detections, stuff_boxes=config.stuff_boxes
@@ -156,10 +175,12 @@ def _rows(looks: list[Look], *, config: DetectConfig, coco: bool) -> list[Detect
     return rows
 
 
-def _reason(look: Look) -> str:
-    said = f"{type(look.error).__name__}: {look.error}"
-    if look.picture is None:
-        return f"the frame's picture cannot be decoded ({said}). Extract the frames again."
+def _reason(error: Exception | None) -> str:
+    if isinstance(error, PictureError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"memory does not suffice for this frame alone ({error}): {REMEDY}"
+    said = reason(error) if error else "it was not asked"
     return f"the detector failed on this frame alone ({said}). Try another checkpoint or backend."
 
 
@@ -174,7 +195,7 @@ def _row(frame_id: str, named: NamedObject, masks: bool) -> Detection:
         label=named.label,
         category_id=segment.category_id,
         is_thing=segment.is_thing,
-        score=segment.score,
+        score=round(segment.score, SCORE_DIGITS),
         box=named.box,
         area=mask.area_px / (mask.width * mask.height),
         mask=mask.counts if masks else None,

@@ -68,12 +68,17 @@ def panoptic_map(
     it: the padding is cut off before enlarging, which transformers forgets, so that its boxes move. Without it the
     result equals `post_process_panoptic_segmentation(..., label_ids_to_fuse=set(), target_sizes=[size])`, except that
     nothing found is a map of zeros here and of -1 there.
+
+    Raises ValueError when the class logits, or the mask logits of a query that is kept, are not all finite: compared
+    with a threshold they would be nothing found.
     """
+    _check_finite(class_logits)
     scores, labels = class_logits.float().softmax(dim=-1).max(dim=-1)
     keep = labels.ne(class_logits.shape[-1] - 1) & (scores > threshold)
     scores, labels, masks = scores[keep], labels[keep], mask_logits[keep]
     if not len(scores):
         return PanopticMap(torch.zeros(size, dtype=torch.int32, device=mask_logits.device), [])
+    _check_finite(masks)
     winner, claimed = _winners(masks, scores, size, mask_threshold, content)
     winner = winner.flatten().int()
     numbers = _number(torch.bincount(winner, minlength=len(scores)), claimed, overlap_mask_area_threshold)
@@ -84,6 +89,11 @@ def panoptic_map(
     ]
     ids = torch.tensor(numbers, dtype=torch.int32, device=winner.device).index_select(0, winner)
     return PanopticMap(ids.view(size), regions)
+
+
+def _check_finite(logits: Tensor) -> None:
+    if not logits.isfinite().all():
+        raise ValueError('the model\'s output is not a number. Try dtype = "float32".')
 
 
 def _number(won: Tensor, claimed: Tensor, least: float) -> list[int]:

@@ -19,7 +19,7 @@ from storage.store import Store
 from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter
 from tasks.captioners import CaptionConfig, identify, pixtral
 from tasks.captions import caption_frames
-from tasks.errors import CheckpointError
+from tasks.errors import CheckpointError, TransientError
 from toyworld.tiny_captioner import build_tiny_captioner
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -78,8 +78,9 @@ def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
     plain: Any = LlavaForConditionalGeneration.from_pretrained(base).eval()
     before = logits(plain)
     theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), adapter).eval()
-    ours, applied = apply_adapter(plain, adapter)
+    ours, applied = apply_adapter(plain, adapter, merge=True)
     assert torch.allclose(logits(ours), logits(theirs), atol=FLOAT_NOISE)
+    assert applied.merge_loss == 0
     assert (logits(ours) - before).abs().max() > 0.1
     assert applied.tensors == 2 * applied.modules == 2 * 7 * 2
     assert (applied.renamed, applied.outside_text_model, applied.targeted_without_tensors) == (0, 0, 0)
@@ -183,6 +184,7 @@ def test_bare_names_reach_the_vision_tower_and_that_is_reported(
     assert "outside the language model" in caplog.text
     tower = "model.vision_tower.transformer.layers.0.attention.q_proj"
     merged = theirs.merge_and_unload().get_submodule(tower).weight
+    ours, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder, merge=True)
     assert torch.allclose(ours.get_submodule(tower).weight, merged, atol=FLOAT_NOISE)
 
 
@@ -229,3 +231,92 @@ def test_keys_of_another_version_of_peft_do_no_harm(config: CaptionConfig, spoil
     (spoilt / CONFIG).write_text(json.dumps(said))
     (result,) = pixtral.load(replace(config, adapter=str(spoilt)))([request(0)])
     assert alike(pixtral.load(config)([request(0)])[0], result)
+
+
+def test_unmerged_is_what_peft_gives(base: Path, adapter: Path) -> None:
+    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), adapter).eval()
+    ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), adapter)
+    assert isinstance(ours, LlavaForConditionalGeneration)
+    assert torch.equal(logits(ours.eval()), logits(theirs))
+    assert applied.merge_loss is None
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one.detach().float() - other.detach().float()).norm())
+
+
+def test_merging_into_bfloat16_loses_of_a_small_adapter_and_says_how_much(
+    base: Path, spoilt: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A weight of 0.1 is told apart from its neighbour by 0.0005 there; the change is made as small as that."""
+    retold(spoilt, lambda tensors: {key: v * (0.02 if "lora_B" in key else 1) for key, v in tensors.items()})
+
+    def load(dtype: torch.dtype) -> Any:
+        return LlavaForConditionalGeneration.from_pretrained(base, dtype=dtype).eval()
+
+    plain = load(torch.bfloat16)
+    exact, _ = apply_adapter(load(torch.bfloat16).float(), spoilt, merge=True)
+    with caplog.at_level(logging.WARNING):
+        merged, applied = apply_adapter(load(torch.bfloat16), spoilt, merge=True)
+    before, wanted, got = (torch.cat([p.float().flatten() for p in one.parameters()]) for one in (plain, exact, merged))
+    assert applied.merge_loss == pytest.approx(distance(got, wanted) / distance(before, wanted), abs=1e-5)
+    assert 0.05 < applied.merge_loss < 1
+    assert "merge_adapter = false" in caplog.text
+    beside, _ = apply_adapter(load(torch.bfloat16), spoilt)
+    layers = [one.get_submodule("model.language_model.layers.0.self_attn.q_proj") for one in (plain, exact, merged)]
+    start, truth, rounded = (layer.weight.detach().float() for layer in layers)
+    layer = beside.get_submodule("model.language_model.layers.0.self_attn.q_proj")
+    kept = layer.get_delta_weight("default").detach()
+    assert kept.dtype == torch.float32
+    assert distance(kept, truth - start) < 1e-5 * float(kept.norm())
+    assert distance(rounded - start, truth - start) > 0.05 * float(kept.norm())
+
+
+def test_merged_and_unmerged_are_two_models_with_the_same_captions(config: CaptionConfig) -> None:
+    beside, merged = pixtral.load(config), pixtral.load(replace(config, merge_adapter=True))
+    assert beside.loaded is not merged.loaded
+    assert (beside.notes["adapter"]["merge_loss"], merged.notes["adapter"]["merge_loss"]) == (None, 0)
+    for one, other in zip(beside(mixed()), merged(mixed()), strict=True):
+        assert alike(one, other)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_an_adapter_that_is_no_number_is_refused_by_name(config: CaptionConfig, spoilt: Path, value: float) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        next(tensor for key, tensor in tensors.items() if "layers.1.mlp.up_proj.lora_B" in key)[0, 0] = value
+        return tensors
+
+    retold(spoilt, spoil)
+    with pytest.raises(CheckpointError, match=r"no finite numbers in .*layers\.1\.mlp\.up_proj\.lora_B"):
+        pixtral.load(replace(config, adapter=str(spoilt)))
+
+
+def test_the_lm_head_belongs_to_the_language_model(base: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="save_embedding_layers"):
+        folder = save_adapter(base, tmp_path / "head", ["lm_head", "linear_1"])
+    retold(folder, lambda tensors: {key: value for key, value in tensors.items() if "lora_" in key})
+    _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    assert (applied.modules, applied.outside_text_model) == (2, 1)
+
+
+def test_a_pattern_that_matches_everything_below_names_no_module_twice(base: Path, tmp_path: Path) -> None:
+    pattern = r".*language_model.*_proj"
+    folder = save_adapter(base, tmp_path / "wide", pattern)
+    said = json.loads((folder / CONFIG).read_text())
+    said["target_modules"] = pattern + ".*"
+    (folder / CONFIG).write_text(json.dumps(said))
+    _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    assert applied.targeted_without_tensors == 0
+
+
+@pytest.mark.parametrize("step", ["_wrap", "_merge"])
+def test_memory_that_does_not_suffice_for_an_adapter_is_transient(
+    config: CaptionConfig, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pixtral, "_loaded", {})
+    monkeypatch.setattr(f"tasks.adapter_weights.{step}", full)
+    with pytest.raises(TransientError, match="loading"):
+        pixtral.load(replace(config, merge_adapter=True))

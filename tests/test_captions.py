@@ -163,8 +163,11 @@ def test_the_same_again_is_not_done_again_and_gives_the_same_bytes(
 
 @pytest.mark.parametrize(
     "change",
-    [{"template": "groundcap-story"}, {"seed": 1}, {"max_new_tokens": 9}, {"temperature": 0.5}, {"name": "another"}],
-)
+    [
+        {"template": "groundcap-story"}, {"seed": 1}, {"max_new_tokens": 9}, {"temperature": 0.5}, {"name": "another"},
+        {"merge_adapter": True},
+    ],
+)  # fmt: skip
 def test_a_change_that_matters_changes_the_fingerprint(store: Store, change: dict[str, object]) -> None:
     refs = put(store, [frame(0)], people(0))
     before = caption_frames(*refs, store, SCRIPTED)
@@ -254,7 +257,7 @@ def test_a_caption_that_does_not_fit_alone_is_an_error_with_the_remedy(
     use(answer)
     got = rows(store, caption_frames(*put(store, [frame(n) for n in range(5)], []), store, SCRIPTED))
     assert [one.error is None for one in got] == [True, True, False, True, True]
-    assert "Lower max_new_tokens" in (got[2].error or "")
+    assert "lower max_new_tokens" in (got[2].error or "")
 
 
 def test_a_frame_the_captioner_fails_on_fails_alone(store: Store, use: Callable[[Answer], None]) -> None:
@@ -271,7 +274,12 @@ def test_a_frame_the_captioner_fails_on_fails_alone(store: Store, use: Callable[
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected"), [(RuntimeError("broken"), RuntimeError), (MemoryError("full"), TransientError)]
+    ("raised", "expected"),
+    [
+        (RuntimeError("broken"), RuntimeError),
+        (MemoryError("full"), TransientError),
+        (TransientError("lost"), TransientError),
+    ],
 )
 def test_a_captioner_that_fails_on_everything_leaves_nothing_behind_as_finished(
     store: Store, use: Callable[[Answer], None], raised: Exception, expected: type[Exception]
@@ -283,6 +291,30 @@ def test_a_captioner_that_fails_on_everything_leaves_nothing_behind_as_finished(
     with pytest.raises(expected):
         caption_frames(*put(store, [frame(n) for n in range(3)], []), store, SCRIPTED)
     assert store.ref("captions", SHARD, "scripted") is None
+
+
+@pytest.mark.parametrize("raised", [TransientError("the device failed"), ConfigError("a value that cannot be")])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_is_about_no_frame_is_no_failure_of_a_frame(
+    store: Store, use: Callable[[Answer], None], raised: Exception, batch_size: int
+) -> None:
+    def answer(requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        if any(request.frame_number > 2 for request in requests):
+            raise raised
+        return [said(request) for request in requests]
+
+    use(answer)
+    with pytest.raises(type(raised)):
+        caption_frames(*put(store, [frame(n) for n in range(5)], []), store, replace(SCRIPTED, batch_size=batch_size))
+    assert store.ref("captions", SHARD, "scripted") is None
+
+
+def test_log_probabilities_are_written_without_the_digits_that_hang_on_the_batch(
+    store: Store, use: Callable[[Answer], None]
+) -> None:
+    use(lambda requests: [replace(said(request), mean_logprob=-0.123456789) for request in requests])
+    (row,) = rows(store, caption_frames(*put(store, [frame(0)], []), store, SCRIPTED))
+    assert row.mean_logprob == -0.1235
 
 
 def test_tokens_are_counted(store: Store, use: Callable[[Answer], None]) -> None:

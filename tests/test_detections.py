@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from safetensors.torch import load_file, save_file
 
 from storage.store import Store, TableRef
 from storage.tables import Detection, Failure, Frame, Image
 from tasks import detectors
 from tasks.detections import DetectConfig, detect_objects
-from tasks.errors import CheckpointError, ConfigError, UnknownNameError
+from tasks.errors import CheckpointError, ConfigError, TransientError, UnknownNameError
 from tasks.masks import Mask
 from tasks.object_naming import Segment
 from toyworld.tiny_detector import build_tiny_detector
@@ -190,6 +191,90 @@ def test_a_detector_that_fails_on_every_frame_is_an_error_not_failures(
     assert store.ref("detections", frames.shard) is None
 
 
+class Crowded:
+    """Has room for so many pictures at once, and none for those of a given width."""
+
+    labels: tuple[str, ...] = ("person",)
+    digest = "crowded"
+
+    def __init__(self, room: int, too_wide: int = 0) -> None:
+        self.room, self.too_wide, self.batches = room, too_wide, list[int]()
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Segment]]:
+        self.batches.append(len(images))
+        if len(images) > self.room or any(image.shape[1] == self.too_wide for image in images):
+            raise MemoryError("no room")
+        return [[] for _ in images]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_those_after_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowded = Crowded(room=2)
+    use(monkeypatch, crowded)
+    ref = detect_objects(
+        write_frames(store, [picture(seed) for seed in range(10)]), store, replace(SCRIPTED, batch_size=5)
+    )
+    assert crowded.batches == [5, 2, 2, 1, 2, 2, 1]
+    assert failures(store, ref) == []
+
+
+def test_a_picture_that_does_not_fit_alone_is_a_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Crowded(room=8, too_wide=50))
+    frames = write_frames(store, [picture(0), picture(1, width=50), picture(2)])
+    (failed,) = failures(store, detect_objects(frames, store, SCRIPTED))
+    assert failed.frame_id.endswith("1")
+    assert "memory does not suffice for this frame alone" in failed.error
+
+
+def test_memory_that_suffices_for_no_frame_is_transient(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Crowded(room=0))
+    frames = write_frames(store, [picture(0), picture(1), picture(2)])
+    with pytest.raises(TransientError, match="memory"):
+        detect_objects(frames, store, SCRIPTED)
+    assert store.ref("detections", frames.shard) is None
+
+
+@pytest.mark.parametrize("raised", [TransientError("the device failed"), ConfigError("a value that cannot be")])
+def test_what_is_about_no_frame_is_no_failure_of_a_frame(
+    store: Store, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    class Dying(Fussy):
+        def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Segment]]:
+            if self.batches:
+                raise raised
+            return super().__call__(images)
+
+    use(monkeypatch, Dying(0))
+    frames = write_frames(store, [picture(seed) for seed in range(6)])
+    with pytest.raises(type(raised)):
+        detect_objects(frames, store, replace(SCRIPTED, batch_size=2))
+    assert store.ref("detections", frames.shard) is None
+
+
+@pytest.mark.parametrize("part", ["class_predictor.weight", "mask_embedder"])
+def test_a_model_whose_output_is_not_a_number_found_not_nothing(store: Store, tmp_path: Path, part: str) -> None:
+    folder = build_tiny_detector(tmp_path / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    for name in [name for name in weights if part in name and name.endswith("weight")]:
+        weights[name] *= float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = DetectConfig(checkpoint=str(folder), device="cpu")
+    (failed,) = failures(store, detect_objects(write_frames(store, [picture(0)]), store, config))
+    assert "not a number" in failed.error
+    assert "float32" in failed.error
+    with pytest.raises(ValueError, match="not a number"):
+        detect_objects(write_frames(store, [picture(0), picture(1)]), store, config)
+
+
+def test_scores_are_written_without_the_digits_that_hang_on_the_batch(store: Store, tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"segments": [{"label": "person", "box": [0, 0, 1, 1], "score": 0.87654321}]}))
+    ref = detect_objects(write_frames(store, [picture(0)]), store, replace(SCRIPTED, checkpoint=str(script)))
+    (row,) = store.read(ref, Detection)
+    assert row.score == 0.8765
+
+
 def test_a_shard_without_frames_is_an_empty_file(store: Store) -> None:
     ref = detect_objects(write_frames(store, []), store, SCRIPTED)
     assert ref.rows == 0
@@ -210,7 +295,7 @@ def test_batch_size_does_not_change_what_mask2former_finds(store: Store, tmp_pat
         assert [(row.frame_id, row.object_id) for row in rows] == [(row.frame_id, row.object_id) for row in found[0]]
         # A matrix product over a batch rounds unlike one over a single picture: the last digit may differ.
         for row, first in zip(rows, found[0], strict=True):
-            assert row.score == pytest.approx(first.score, abs=1e-4)
+            assert row.score == pytest.approx(first.score, abs=2e-4)
             assert row.area == pytest.approx(first.area, abs=1e-3)
 
 

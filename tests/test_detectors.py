@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from transformers import Mask2FormerImageProcessorPil
 
 from tasks import detectors
+from tasks.accelerator import device_errors
 from tasks.coco_panoptic import LABELS
 from tasks.detectors import DetectConfig, Detector, mask2former
-from tasks.detectors.mask2former import Mask2Former, halving, things_of
+from tasks.detectors.detectron2 import Detectron2, Names
+from tasks.detectors.mask2former import Mask2Former, things_of
 from tasks.errors import CheckpointError, ConfigError, MissingExtraError, TransientError
 from tasks.object_naming import is_coco, name_objects
 from tasks.panoptic import Content
@@ -123,10 +126,13 @@ def test_two_threads_get_one_detector(tiny: Path, monkeypatch: pytest.MonkeyPatc
     loads = []
     gate = threading.Barrier(4)
 
+    class Loaded:
+        digest = "scripted-1"
+
     def slow_load(config: DetectConfig) -> object:
         loads.append(config)
         threading.Event().wait(0.05)
-        return object()
+        return Loaded()
 
     monkeypatch.setattr("tasks.detectors.scripted.load", slow_load)
     monkeypatch.setattr(detectors, "_loaded", {})
@@ -283,20 +289,90 @@ def test_where_the_picture_lies_is_read_from_the_processors_mask() -> None:
     assert content is None
 
 
-def test_a_full_gpu_halves_the_batch_down_to_one() -> None:
-    asked = []
+DEVICE_ERRORS = [
+    (torch.OutOfMemoryError("CUDA out of memory"), MemoryError),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), MemoryError),
+    (torch.AcceleratorError("CUDA error: device-side assert"), TransientError),
+    (RuntimeError("sizes do not match"), RuntimeError),
+]
 
-    def work(a: Any, b: Any) -> list[int]:
-        asked.append(len(a))
-        if len(a) > 2:
-            raise torch.cuda.OutOfMemoryError("full")
-        return [x + y for x, y in zip(a, b, strict=True)]
 
-    assert halving(work, range(7), range(7)) == [2 * n for n in range(7)]
-    assert asked == [7, 3, 1, 2, 4, 2, 2]
+@pytest.mark.parametrize(("raised", "expected"), DEVICE_ERRORS)
+@pytest.mark.parametrize("backend", ["mask2former", "detectron2"])
+def test_the_devices_errors_are_translated(
+    tiny: Path, backend: str, raised: Exception, expected: type[Exception]
+) -> None:
+    class Broken:
+        dtype, device = torch.float32, torch.device("cpu")
 
-    def never(a: Any, b: Any) -> list[int]:
-        raise torch.cuda.OutOfMemoryError("full")
+        def __call__(self, *_args: Any, **_given: Any) -> Any:
+            raise raised
 
-    with pytest.raises(TransientError, match="one picture"):
-        halving(never, range(4), range(4))
+    class Unchanged:
+        def get_transform(self, _image: Picture) -> "Unchanged":
+            return self
+
+        def apply_image(self, image: Picture) -> Picture:
+            return image
+
+    processor = Mask2FormerImageProcessorPil(size={"height": 96, "width": 96})
+    detector: Detector = (
+        Mask2Former(Broken(), processor, ["box"], [True], "broken", DetectConfig())
+        if backend == "mask2former"
+        else Detectron2(Broken(), Unchanged(), True, Names(["box"], ["things"]), "broken")
+    )
+    with pytest.raises(expected) as caught:
+        detector([picture(64, 96)])
+    assert type(caught.value) is expected
+
+
+def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def work() -> None:
+        tensor = torch.zeros(3)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MemoryError) as caught, device_errors():
+        work()
+    assert caught.value.__cause__ is not None
+    assert held[0]() is None
+
+
+@pytest.mark.parametrize("place", ["from_pretrained", "to"])
+def test_memory_that_does_not_suffice_for_loading_is_transient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = build_tiny_detector(tmp_path / "full", seed=11)
+
+    def full(*_args: Any, **_given: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(mask2former.Mask2FormerForUniversalSegmentation, place, full)
+    with pytest.raises(TransientError, match="loading"):
+        detectors.load(DetectConfig(checkpoint=str(folder), device="cpu"))
+
+
+def test_pictures_are_prepared_by_pillow_also_where_torchvision_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def remember(_folder: Path, **given: Any) -> Any:
+        asked.update(given)
+        return Mask2FormerImageProcessorPil()
+
+    monkeypatch.setattr(mask2former.AutoImageProcessor, "from_pretrained", remember)
+    monkeypatch.setattr(mask2former, "is_torchvision_available", lambda: True, raising=False)
+    detectors.load(DetectConfig(checkpoint=str(build_tiny_detector(tmp_path / "pil", seed=12)), device="cpu"))
+    assert asked["backend"] == "pil"
+
+
+def test_a_checkpoint_that_is_written_anew_is_loaded_anew(tmp_path: Path) -> None:
+    config = DetectConfig(checkpoint=str(build_tiny_detector(tmp_path / "again", seed=13)), device="cpu")
+    first, digest = detectors.load(config), detectors.digest(config)
+    assert detectors.load(config) is first
+    build_tiny_detector(tmp_path / "again", seed=14)
+    assert detectors.digest(config) != digest
+    assert detectors.load(config).digest == detectors.digest(config)

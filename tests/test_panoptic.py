@@ -227,3 +227,18 @@ def test_masks_survive_the_round_trip() -> None:
     wide = np.zeros((300, 900), bool)
     wide[7:290, 20:880] = True
     assert np.array_equal(encode(wide).pixels(), wide)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_output_that_is_not_a_number_is_an_error_and_not_nothing_found(wrong: float) -> None:
+    classes = torch.tensor([[20.0, 0, 0], [0, 20.0, 0], [0, 0, 20.0]])
+    masks = torch.full((3, 8, 8), 5.0)
+    spoilt = masks.clone()
+    spoilt[1, 3, 3] = wrong
+    unkept = masks.clone()
+    unkept[2] = wrong
+    with pytest.raises(ValueError, match="not a number"):
+        panoptic_map(torch.full_like(classes, wrong), masks, (10, 12), **OPTIONS)
+    with pytest.raises(ValueError, match="not a number"):
+        panoptic_map(classes, spoilt, (10, 12), **OPTIONS)
+    assert panoptic_map(classes, unkept, (10, 12), **OPTIONS).regions, "a query that is not kept has no say"

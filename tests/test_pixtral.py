@@ -215,6 +215,23 @@ def test_the_devices_errors_are_translated(
     assert type(caught.value) is expected
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    ids=["gpu", "cpu"],
+)
+def test_memory_that_does_not_suffice_for_loading_is_transient(
+    config: CaptionConfig, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    def full(*_args: Any, **_given: Any) -> Any:
+        raise raised
+
+    monkeypatch.setattr(pixtral, "_loaded", {})
+    monkeypatch.setattr(pixtral.LLAVA, "from_pretrained", full)
+    with pytest.raises(TransientError, match="loading"):
+        pixtral.load(config)
+
+
 def test_a_device_that_is_not_there_says_so(config: CaptionConfig) -> None:
     with pytest.raises(ConfigError):
         pixtral.load(replace(config, device="cuda:99"))

@@ -11,7 +11,7 @@ from toyworld.tiny_detector import build_tiny_detector
 
 
 def make_checkpoints(folder: Path) -> None:
-    """Write both checkpoints; the same bytes every time."""
+    """Write both checkpoints; with the same libraries the same bytes every time, whatever the CPU."""
     build_tiny_detector(folder / "detector")
     build_tiny_captioner(folder / "captioner")
 

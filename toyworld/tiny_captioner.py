@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -22,6 +23,7 @@ from transformers import (
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 
 from tasks import prompts, tags
+from toyworld.random_weights import draw, redraw
 
 CONTROL_WORDS = (
     "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
@@ -47,7 +49,9 @@ def build_tiny_captioner(folder: Path, *, seed: int = 0, sentences: Sequence[str
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(tiny_config(len(tokenizer)))
-        _speak_up(model, tokenizer)
+    generator = np.random.default_rng(seed)
+    redraw(model, generator)
+    _speak_up(model, tokenizer, generator)
     model.generation_config = SETTINGS(bos_token_id=1, eos_token_id=2, pad_token_id=11)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -145,23 +149,23 @@ def tiny_config(vocabulary: int) -> LlavaConfig:
 
 
 @torch.no_grad()
-def _speak_up(model: Any, tokenizer: Any) -> None:
+def _speak_up(model: Any, tokenizer: Any, generator: np.random.Generator) -> None:
     """Make the random weights heard: pictures as loud as words, decided choices, an end now and then.
 
     What would not be readable (control words, half characters) is never chosen: its score stays 0.
     """
     for layer in (model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2):
-        torch.nn.init.normal_(layer.weight, std=0.3)
+        draw(generator, layer.weight, 0.3)
     for parameter in model.model.vision_tower.parameters():
         if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
+            draw(generator, parameter, 0.2)
     for layer in model.model.language_model.layers:
         for projection in layer.self_attn.children():
             projection.weight.mul_(LOOK_GAIN)
     model.lm_head.weight.mul_(WORD_GAIN)
     silent = [token for word, token in tokenizer.get_vocab().items() if not _is_readable(tokenizer, word, token)]
     model.lm_head.weight[silent] = 0
-    torch.nn.init.normal_(model.lm_head.weight[tokenizer.eos_token_id], std=0.1 * END_GAIN * WORD_GAIN)
+    draw(generator, model.lm_head.weight[tokenizer.eos_token_id], 0.1 * END_GAIN * WORD_GAIN)
 
 
 def _is_readable(tokenizer: Any, word: str, token: int) -> bool:

@@ -7,6 +7,7 @@ that surrounds a detector.
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import (
     Mask2FormerConfig,
@@ -15,11 +16,12 @@ from transformers import (
 )
 
 from tasks.coco_panoptic import LABELS
+from toyworld.random_weights import redraw
 
 COCO_SIZE = {"height": 384, "width": 384}
 """What the COCO checkpoints resize pictures to."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CLASS_GAIN, MASK_GAIN, MASK_OFFSET = 150.0, 200.0, 16.0
+CLASS_GAIN, MASK_GAIN, MASK_OFFSET = 150.0, 200.0, 8.0
 """Random weights say everything a little; these make them say one thing loudly, as trained ones do, and each query's
 mask a part of the picture."""
 
@@ -42,7 +44,8 @@ def build_tiny_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Mask2FormerForUniversalSegmentation(config)
-        _speak_up(model)
+    redraw(model, np.random.default_rng(seed))
+    _speak_up(model)
     model.save_pretrained(folder)
     processor = Mask2FormerImageProcessorPil(
         size=size or COCO_SIZE, image_mean=MEAN, image_std=DEVIATION, ignore_index=255, size_divisor=32

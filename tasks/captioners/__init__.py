@@ -47,6 +47,9 @@ class CaptionConfig:
     """Commit, tag or branch of the checkpoint on the hub. Not hashed, likewise."""
     adapter: str | None = field(default=None, metadata=EXECUTION)
     """LoRA adapter on top: hub id or folder of PEFT's. Not hashed, likewise."""
+    merge_adapter: bool = False
+    """Whether the adapter is added into the checkpoint's weights: as fast as without one, but in bfloat16 much of a
+    small adapter is rounded away; the file's notes say how much as `merge_loss`. Else it is computed beside them."""
     template: str = "groundcap-card"
     """Name in tasks/prompts.py."""
     max_new_tokens: int = 512
@@ -64,7 +67,8 @@ class CaptionConfig:
     device: str = field(default="auto", metadata=EXECUTION)
     """auto, cpu, cuda, cuda:1 ..."""
     batch_size: int = field(default=8, metadata=EXECUTION)
-    """Captions generated at once. Halved by itself when memory does not suffice."""
+    """Captions generated at once. Halved by itself when memory does not suffice. Not hashed, although log-probabilities
+    differ in their last digits: see Captioner."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError, or UnknownNameError for a template that is not there."""
@@ -139,7 +143,11 @@ class Captioner(Protocol):
         """What whoever reads the file's footer should know of the loaded model; plain JSON values."""
 
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
-        """One result per request, in order. What a request gets does not hang on what stands beside it.
+        """One result per request, in order.
+
+        The same requests in the same batch on the same machine: the same results, to the bit. In a batch of another
+        size or order a request keeps its own random numbers, but sums are rounded in another order: log-probabilities
+        differ in their last digits, and where two tokens are as good as equal the other one may be chosen.
 
         A request that cannot be worked on gets a result with `error`. Raises MemoryError when the batch does not fit:
         ask again with fewer. TransientError when the device is lost.

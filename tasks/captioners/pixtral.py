@@ -1,11 +1,10 @@
-"""Pixtral through transformers' LlavaForConditionalGeneration, with an optional LoRA adapter merged in.
+"""Pixtral through transformers' LlavaForConditionalGeneration, with an optional LoRA adapter.
 
 Differences to the stock path, all tested against it: pictures of one size go through the vision tower side by side
 instead of as one long sequence (whose attention grows with the square of the batch); the tokens are chosen by
 tasks/token_choice.py; generation settings are ours alone.
 """
 
-import gc
 import logging
 import math
 import threading
@@ -19,16 +18,13 @@ import torch
 from safetensors import SafetensorError
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
-from tasks.accelerator import pick_device, pick_dtype
+from tasks.accelerator import device_errors, loading, pick_device, pick_dtype
 from tasks.adapter_weights import apply_adapter
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
 from tasks.checkpoints import Checkpoint, find_checkpoint
-from tasks.errors import CheckpointError, TransientError
+from tasks.errors import CheckpointError
 from tasks.pixtral_inputs import Inputs, PixtralInputs
 from tasks.token_choice import TokenChoice
-
-CPU_OUT_OF_MEMORY = "DefaultCPUAllocator"
-"""What torch's RuntimeError names when the machine's own memory does not suffice."""
 
 LLAVA: Any = LlavaForConditionalGeneration
 SETTINGS: Any = GenerationConfig
@@ -59,15 +55,21 @@ def identify(config: CaptionConfig) -> Origin:
 
 
 def load(config: CaptionConfig) -> "PixtralCaptioner":
-    """The captioner; its model is loaded once per process, weights, number format and device."""
+    """The captioner; its model is loaded once per process, weights, number format and device.
+
+    Raises CheckpointError when it is not Pixtral or the adapter is not its own, TransientError when memory does not
+    suffice.
+    """
     checkpoint, adapter = _find(config)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
     place = f"{device.type}:{device.index or 0}"  # cuda and cuda:0 are the same
-    key = (checkpoint.digest, adapter.digest if adapter else "", place, str(dtype))
+    how = ("merged" if config.merge_adapter else "beside") if adapter else ""
+    key = (checkpoint.digest, adapter.digest if adapter else "", how, place, str(dtype))
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load(checkpoint, adapter, device, dtype)
+            with loading(config.checkpoint):
+                _loaded[key] = _load(checkpoint, adapter, device, dtype, merge=config.merge_adapter)
         return PixtralCaptioner(_loaded[key], config)
 
 
@@ -76,13 +78,15 @@ def _find(config: CaptionConfig) -> tuple[Checkpoint, Checkpoint | None]:
     return checkpoint, find_checkpoint(config.adapter) if config.adapter else None
 
 
-def _load(checkpoint: Checkpoint, adapter: Checkpoint | None, device: torch.device, dtype: torch.dtype) -> Loaded:
+def _load(
+    checkpoint: Checkpoint, adapter: Checkpoint | None, device: torch.device, dtype: torch.dtype, *, merge: bool
+) -> Loaded:
     inputs = PixtralInputs(checkpoint.folder)
     model = _load_model(checkpoint.folder, device, dtype)
     _check_agreement(model, inputs, checkpoint.folder)
     notes: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch."), "device": device.type}
     if adapter:
-        model, applied = apply_adapter(model, adapter.folder)
+        model, applied = apply_adapter(model, adapter.folder, merge=merge)
         notes["adapter"] = applied.as_notes()
     # A checkpoint's generation_config.json may ask for beams, penalties or sampling. Everything is said in `_settings`.
     model.generation_config = SETTINGS()
@@ -91,14 +95,15 @@ def _load(checkpoint: Checkpoint, adapter: Checkpoint | None, device: torch.devi
 
 def _load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     try:
-        model, info = LLAVA.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": device},  # straight onto the device, not through a copy in main memory
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with device_errors():
+            model, info = LLAVA.from_pretrained(
+                folder,
+                dtype=dtype,
+                device_map={"": device},  # straight onto the device, not through a copy in main memory
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be loaded as Pixtral (model type llava): {error}") from error
     wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "mismatched_keys") if info[kind]}
@@ -140,23 +145,8 @@ class PixtralCaptioner:
 
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         """One result per request, in order; see the protocol."""
-        said = ""
-        with self.loaded.lock:
-            try:
-                return self._captions(requests)
-            except torch.OutOfMemoryError as error:
-                said = str(error)
-            except torch.AcceleratorError as error:
-                raise TransientError(f"the device failed: {error}. A new process may use it again.") from error
-            except RuntimeError as error:
-                if CPU_OUT_OF_MEMORY not in str(error):
-                    raise
-                said = str(error)
-        # Only here, outside the handler, nothing holds the failed batch's tensors any more.
-        gc.collect()
-        if self.loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise MemoryError(said)
+        with self.loaded.lock, device_errors():
+            return self._captions(requests)
 
     @torch.inference_mode()
     def _captions(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -49,7 +50,8 @@ class DetectConfig:
     device: str = field(default="auto", metadata=EXECUTION)
     """auto, cpu, cuda, cuda:1 ..."""
     batch_size: int = field(default=8, metadata=EXECUTION)
-    """Frames per forward pass. Halved by itself when the GPU's memory does not suffice."""
+    """Frames per forward pass. Halved by itself when memory does not suffice. Not hashed, although scores differ in
+    their last digits: see Detector."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError."""
@@ -78,8 +80,13 @@ class Detector(Protocol):
         """The segments of each picture in order of segment_id, from 1; an empty list where there are none.
 
         Pictures are RGB uint8 (height, width, 3), of any sizes. Masks have the picture's size and do not overlap.
-        An answer depends on the picture alone, not on what stands beside it in the batch. Raises TransientError when
-        memory does not suffice for one picture, RuntimeError or ValueError when a picture cannot be worked on.
+
+        The same pictures in the same batch on the same machine: the same answers, to the bit. In a batch of another
+        size or order an answer is about the same picture, but sums are rounded in another order: scores differ in
+        their last digits, and a pixel, or a segment, that stands on a threshold may fall to the other side.
+
+        Raises MemoryError when the batch does not fit: ask again with fewer. TransientError when the device is lost.
+        RuntimeError or ValueError when a picture cannot be worked on, an answer that is not a number among them.
         """
 
 
@@ -93,20 +100,26 @@ def available() -> list[str]:
 
 
 def digest(config: DetectConfig) -> str:
-    """The digest of `load(config)`, without loading weights. Once loaded, that of what was loaded."""
-    if (loaded := _loaded.get(_relevant(config))) is not None:
-        return loaded.digest
-    said: str = backends.load(sys.modules[__name__], "detector", config.backend).digest(config)
+    """The digest of `load(config)`, without loading weights."""
+    said: str = _backend(config).digest(config)
     return said
 
 
 def load(config: DetectConfig) -> Detector:
-    """The detector for a configuration: one per process and configuration, whoever asks, from whatever thread."""
-    key = _relevant(config)
+    """The detector for a configuration: one per process and configuration, whoever asks, from whatever thread.
+
+    One whose checkpoint was written anew since is loaded again.
+    """
+    key, backend = _relevant(config), _backend(config)
     with _lock:
-        if key not in _loaded:
-            _loaded[key] = backends.load(sys.modules[__name__], "detector", config.backend).load(config)
+        if key not in _loaded or _loaded[key].digest != backend.digest(config):
+            _loaded.pop(key, None)  # first, so that the device never holds both
+            _loaded[key] = backend.load(config)
         return _loaded[key]
+
+
+def _backend(config: DetectConfig) -> ModuleType:
+    return backends.load(sys.modules[__name__], "detector", config.backend)
 
 
 def _relevant(config: DetectConfig) -> DetectConfig:

@@ -4,7 +4,6 @@ The checkpoint is a folder with config.yaml (detectron2's) and model.safetensors
 pickles, which run code on loading, and are converted once.
 """
 
-import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ STUFF_SCORE = 1.0
 
 def digest(config: DetectConfig) -> str:
     """Of the weights and config.yaml."""
-    return _digest(_find(config))
+    return _find(config).digest
 
 
 def _find(config: DetectConfig) -> Checkpoint:
@@ -39,12 +38,12 @@ def _find(config: DetectConfig) -> Checkpoint:
     return checkpoint
 
 
-def _digest(checkpoint: Checkpoint) -> str:
-    return hashlib.sha256(checkpoint.digest.encode() + (checkpoint.folder / CONFIG).read_bytes()).hexdigest()
-
-
 def load(config: DetectConfig) -> "Detectron2":
-    """Load the model. Raises MissingExtraError without detectron2 or its torchvision, CheckpointError."""
+    """Load the model.
+
+    Raises MissingExtraError without detectron2 or its torchvision, CheckpointError, and TransientError when memory does
+    not suffice.
+    """
     try:
         # Several of its modules need torchvision's compiled part, so that is what tells whether it is there.
         configs, data, modeling, transforms = (
@@ -54,7 +53,7 @@ def load(config: DetectConfig) -> "Detectron2":
         raise MissingExtraError("the detectron2 detector", f"detectron2 ({error})", INSTALL) from error
     from safetensors.torch import load_file
 
-    from tasks.accelerator import pick_device
+    from tasks.accelerator import loading, pick_device
 
     checkpoint = _find(config)
     settings = configs.get_cfg()
@@ -63,15 +62,16 @@ def load(config: DetectConfig) -> "Detectron2":
         settings.MODEL.DEVICE = str(pick_device(config.device))
         settings.MODEL.WEIGHTS = ""
         settings.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = config.threshold
-        model = modeling.build_model(settings).eval()
-        model.load_state_dict(_weights(checkpoint.folder, load_file))
+        with loading(config.checkpoint):
+            model = modeling.build_model(settings).eval()
+            model.load_state_dict(_weights(checkpoint.folder, load_file))
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{config.checkpoint} does not load as a detectron2 model: {error}") from error
     size = settings.INPUT
     resize = transforms.ResizeShortestEdge([size.MIN_SIZE_TEST] * 2, size.MAX_SIZE_TEST)
     metadata = data.MetadataCatalog.get(settings.DATASETS.TRAIN[0])
     names = Names(list(metadata.thing_classes), list(metadata.stuff_classes))
-    return Detectron2(model, resize, size.FORMAT == "BGR", names, _digest(checkpoint))
+    return Detectron2(model, resize, size.FORMAT == "BGR", names, checkpoint.digest)
 
 
 def _weights(folder: Path, load_file: Any) -> dict[str, Any]:
@@ -150,11 +150,13 @@ class Detectron2:
     def _look(self, image: NDArray[np.uint8]) -> list[Segment]:
         import torch
 
+        from tasks.accelerator import device_errors
+
         height, width = image.shape[:2]
         ordered = image[:, :, ::-1] if self.is_bgr else image
         pixels = self.resize.get_transform(ordered).apply_image(ordered)
         tensor = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32))
-        with torch.inference_mode():
+        with device_errors(), torch.inference_mode():
             (said,) = self.model([{"image": tensor, "height": height, "width": width}])
-        regions, infos = said["panoptic_seg"]
-        return to_segments(regions.cpu().numpy(), infos, self.names)
+            regions, infos = said["panoptic_seg"]
+            return to_segments(regions.cpu().numpy(), infos, self.names)

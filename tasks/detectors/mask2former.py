@@ -1,28 +1,24 @@
-"""Mask2Former through transformers. Works with torchvision and without it."""
+"""Mask2Former through transformers. Works with torchvision and without it, and gives the same answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
-from transformers.utils.import_utils import is_torchvision_available
 
-from tasks.accelerator import pick_device, pick_dtype
+from tasks.accelerator import device_errors, loading, pick_device, pick_dtype
 from tasks.checkpoints import find_checkpoint
 from tasks.coco_panoptic import STUFF
 from tasks.detectors import DetectConfig
-from tasks.errors import CheckpointError, TransientError
+from tasks.errors import CheckpointError
 from tasks.masks import encode_regions
 from tasks.object_naming import Segment, clean_label
 from tasks.panoptic import Content, PanopticMap, panoptic_map
 
 Picture = NDArray[np.uint8]
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
 
 
 def digest(config: DetectConfig) -> str:
@@ -31,18 +27,25 @@ def digest(config: DetectConfig) -> str:
 
 
 def load(config: DetectConfig) -> "Mask2Former":
-    """Load the checkpoint onto the device. Raises CheckpointError when it is not a Mask2Former."""
+    """Load the checkpoint onto the device.
+
+    Raises CheckpointError when it is not a Mask2Former, TransientError when memory does not suffice.
+    """
     checkpoint = find_checkpoint(config.checkpoint, config.revision)
     device = pick_device(config.device)
     auto: Any = AutoImageProcessor
     kind: Any = Mask2FormerForUniversalSegmentation
     try:
-        processor = auto.from_pretrained(
-            checkpoint.folder, backend="torchvision" if is_torchvision_available() else "pil"
-        )
-        model, report = kind.from_pretrained(
-            checkpoint.folder, use_safetensors=True, dtype=pick_dtype(config.dtype, device), output_loading_info=True
-        )
+        # Always Pillow's: torchvision's resizing rounds otherwise, and it may be installed on one machine only.
+        processor = auto.from_pretrained(checkpoint.folder, backend="pil")
+        with loading(config.checkpoint):
+            model, report = kind.from_pretrained(
+                checkpoint.folder,
+                use_safetensors=True,
+                dtype=pick_dtype(config.dtype, device),
+                output_loading_info=True,
+            )
+            model.to(device).eval()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{config.checkpoint} does not load as a Mask2Former: {error}") from error
     if missing := sorted(report["missing_keys"]):
@@ -51,9 +54,7 @@ def load(config: DetectConfig) -> "Mask2Former":
             "Is it a checkpoint of Mask2FormerForUniversalSegmentation?"
         )
     labels = [model.config.id2label[index] for index in range(len(model.config.id2label))]
-    return Mask2Former(
-        model.to(device).eval(), processor, labels, things_of(model.config, labels), checkpoint.digest, config
-    )
+    return Mask2Former(model, processor, labels, things_of(model.config, labels), checkpoint.digest, config)
 
 
 def things_of(config: Any, labels: Sequence[str]) -> list[bool]:
@@ -88,7 +89,8 @@ class Mask2Former:
         for indices in _by_shape([pixels for pixels, _ in prepared]):
             inputs = [prepared[index] for index in indices]
             sizes = [images[index].shape[:2] for index in indices]
-            found |= zip(indices, halving(self._forward, inputs, sizes), strict=True)
+            with device_errors():
+                found |= zip(indices, self._forward(inputs, sizes), strict=True)
         return [found[index] for index in range(len(images))]
 
     @torch.inference_mode()
@@ -142,18 +144,3 @@ def _by_shape(tensors: Sequence[torch.Tensor]) -> list[list[int]]:
     for index, tensor in enumerate(tensors):
         groups.setdefault(tuple(tensor.shape), []).append(index)
     return list(groups.values())
-
-
-def halving(work: Callable[[Sequence[A], Sequence[B]], list[C]], a: Sequence[A], b: Sequence[B]) -> list[C]:
-    """`work(a, b)`; when the GPU's memory does not suffice, in two halves, and so on down to one.
-
-    Raises TransientError when it does not suffice for one: other work on the GPU may go away.
-    """
-    try:
-        return work(a, b)
-    except torch.cuda.OutOfMemoryError as error:
-        if len(a) == 1:
-            raise TransientError(f"the GPU's memory does not suffice for one picture: {error}") from error
-    torch.cuda.empty_cache()
-    middle = len(a) // 2
-    return halving(work, a[:middle], b[:middle]) + halving(work, a[middle:], b[middle:])
