@@ -11,7 +11,7 @@ from flows.run_state import start_run
 from flows.steps import caption, check, detect, score, summarise
 from flows.stream_shards import decoded_shards
 
-WORKERS = 48
+WORKERS = 32
 """Threads: a shard in work keeps four, each waiting for the one before it; the GPU slot lets one model step through."""
 
 

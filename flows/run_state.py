@@ -9,6 +9,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
+from flows.keep_memory_small import limit_arenas
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
 from storage.store import Store, TableRef
@@ -89,6 +90,7 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str")
     Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile, StoreError for a
     store that cannot be written.
     """
+    limit_arenas()
     settings = read_configuration(config)
     paths = wanted_movies(movies)
     run_id = str(flow_run.id or uuid4())
