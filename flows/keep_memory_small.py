@@ -1,7 +1,6 @@
-"""glibc keeps what a thread frees for that thread's arena. A run has dozens of threads, and would grow with their number.
+"""glibc keeps what a thread frees for that thread's arena: a run with dozens of threads would grow with their number.
 
-So: few arenas, and what is free goes back to the system after every shard. Where the C library is another one, nothing is
-done.
+So: few arenas, and what is free goes back to the system after every shard. With another C library nothing is done.
 """
 
 import ctypes
