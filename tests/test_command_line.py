@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_storage import Settings, movie
+from rows import Settings, movie
 
 from flows.command_line import main
 from storage import catalog

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.store import Store, TableRef
-from storage.tables import Box, Caption, Detection, Mention, Verdict, Violation
+from storage.tables import Caption, Detection, Mention, Verdict, Violation
 from tasks import tags
 from tasks.consistency import CODES, check, check_captions, violations_markdown
 from tasks.errors import StoreError
@@ -32,21 +33,7 @@ CAPTIONS = 150
 
 
 def detection(object_id: str, is_thing: bool = True, frame_id: str = "m_000000") -> Detection:
-    return Detection(
-        frame_id=frame_id,
-        object_id=object_id,
-        object_index=0,
-        segment_id=1,
-        label=object_id.rpartition("-")[0],
-        category_id=0,
-        is_thing=is_thing,
-        score=0.9,
-        box=Box(x=0.0, y=0.0, w=1.0, h=1.0),
-        area=1.0,
-        mask=None,
-        mask_width=0,
-        mask_height=0,
-    )
+    return rows.detection(object_id, is_thing=is_thing, frame_id=frame_id)
 
 
 def example_detections(example: dict[str, list[str]]) -> list[Detection]:
@@ -322,11 +309,11 @@ def caption(frame: int, text: str, error: str | None = None, plain: str | None =
 
 def stored(store: Store, captions: list[Caption], detections: list[Detection]) -> tuple[TableRef, TableRef]:
     refs = []
-    for row, rows, captioner in ((Caption, captions, "demo"), (Detection, detections, "")):
-        output = store.output([row], stage=row.table, shard="m/0000", version=1, config={"rows": repr(rows)},
+    for row, many, captioner in ((Caption, captions, "demo"), (Detection, detections, "")):
+        output = store.output([row], stage=row.table, shard="m/0000", version=1, config={"rows": repr(many)},
                               captioner=captioner)  # fmt: skip
         with output.writer() as write:
-            for one in rows:
+            for one in many:
                 write(one)
         refs.append(output.ref)
     return refs[0], refs[1]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rows
 
-from storage.tables import Box, Detection
+from storage.tables import Detection
 from tasks import java_metrics, lexicon, metrics, tags
 from tasks.errors import MetricUnavailableError, TransientError, UnknownNameError
 from tasks.java_metrics import Conversation, missing, tokenize
@@ -215,21 +216,7 @@ def test_names_of_values_are_unique_and_signed() -> None:
 
 
 def detection(object_id: str) -> Detection:
-    return Detection(
-        frame_id="m_000000",
-        object_id=object_id,
-        object_index=0,
-        segment_id=1,
-        label=object_id.rpartition("-")[0],
-        category_id=0,
-        is_thing=True,
-        score=0.9,
-        box=Box(x=0.0, y=0.0, w=1.0, h=1.0),
-        area=1.0,
-        mask=None,
-        mask_width=0,
-        mask_height=0,
-    )
+    return rows.detection(object_id, frame_id="m_000000")
 
 
 def cited(text: str, ids: list[str], failed: bool = False) -> Cited:

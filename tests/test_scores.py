@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import rows
 
 from storage.store import Store, TableRef
-from storage.tables import Box, Caption, Detection, Frame, Image, Reference, Row, Score, Summary
+from storage.tables import Caption, Detection, Frame, Image, Reference, Row, Score, Summary
 from tasks import java_metrics, tags
 from tasks.consistency import check_captions
 from tasks.errors import ConfigError, MetricUnavailableError, ReferencesError, StoreError, UnknownNameError
@@ -27,21 +28,7 @@ MAN = '<gdo class="person" person-0>A man</gdo>'
 
 
 def detection(frame_id: str, object_id: str) -> Detection:
-    return Detection(
-        frame_id=frame_id,
-        object_id=object_id,
-        object_index=0,
-        segment_id=1,
-        label=object_id.rpartition("-")[0],
-        category_id=0,
-        is_thing=True,
-        score=0.9,
-        box=Box(x=0.0, y=0.0, w=1.0, h=1.0),
-        area=1.0,
-        mask=None,
-        mask_width=0,
-        mask_height=0,
-    )
+    return rows.detection(object_id, frame_id=frame_id)
 
 
 def caption(frame_id: str, text: str, error: str | None = None) -> Caption:

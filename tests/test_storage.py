@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import io
 import os
 import signal
 import subprocess
@@ -16,117 +15,24 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import Settings, caption, detection, frame, movie, write
 
-from storage import catalog, documents
+from storage import catalog
 from storage.checks import check_store
-from storage.errors import SchemaError, StoreError, TransientError, UnknownNameError
+from storage.errors import SchemaError, StoreError, TransientError
 from storage.files import Files, open_files
 from storage.parquet import columns, schema, to_table
-from storage.store import EXECUTION, Store, TableRef, path_of
+from storage.store import Store, path_of
 from storage.tables import (
     TABLES,
-    Box,
     Caption,
     Detection,
     Frame,
     Image,
-    Movie,
-    Reference,
     Row,
-    Shot,
-    Verdict,
 )
 
 REPOSITORY = Path(__file__).parents[1]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    value: int = 1
-    device: str = dataclasses.field(default="cpu", metadata=EXECUTION)
-
-
-def frame(index: int = 0, movie: str = "mabc") -> Frame:
-    return Frame(
-        frame_id=f"{movie}_{index:06d}",
-        movie_id=movie,
-        shot_index=0,
-        frame_index=index,
-        pts_seconds=index / 24,
-        width=4,
-        height=2,
-        image=Image(bytes=b"\xff\xd8", path="x.jpg"),
-    )
-
-
-def movie(movie_id: str = "mabc") -> Movie:
-    return Movie(
-        movie_id=movie_id,
-        title="A",
-        path="/a.mp4",
-        other_paths=[],
-        sha256="0" * 64,
-        size_bytes=1,
-        width=4,
-        height=2,
-        codec="h264",
-        frame_rate=None,
-        duration_seconds=1.0,
-        decoded_frames=3,
-        damaged_frames=0,
-        status="ok",
-        error=None,
-    )
-
-
-def detection(frame_id: str = "mabc_000000", object_id: str = "dog-0") -> Detection:
-    return Detection(
-        frame_id=frame_id,
-        object_id=object_id,
-        object_index=0,
-        segment_id=1,
-        label="dog",
-        category_id=16,
-        is_thing=True,
-        score=0.9,
-        box=Box(x=0.1, y=0.2, w=0.3, h=0.4),
-        area=0.1,
-        mask=None,
-        mask_width=4,
-        mask_height=2,
-    )
-
-
-def caption(frame_id: str = "mabc_000000", text: str = "a dog") -> Caption:
-    return Caption(
-        caption_id=f"{frame_id}/scripted/0",
-        frame_id=frame_id,
-        captioner="scripted",
-        candidate=0,
-        text=text,
-        plain_text=text,
-        checkpoint="scripted",
-        adapter=None,
-        prompt_template="groundcap-card",
-        prompt_digest="0" * 16,
-        prompt_tokens=1,
-        completion_tokens=1,
-        temperature=0.0,
-        top_p=1.0,
-        seed=0,
-        finish_reason="stop",
-        error=None,
-        mean_logprob=None,
-    )
-
-
-def write(store: Store, rows: list[Row], shard: str = "mabc/00000", **options: object) -> TableRef:
-    kinds = list(dict.fromkeys(type(row) for row in rows))
-    output = store.output(kinds, stage="test", shard=shard, version=1, config=Settings(), **options)  # type: ignore[arg-type]
-    with output.writer() as add:
-        for row in rows:
-            add(row)
-    return output.ref
 
 
 @pytest.fixture
@@ -199,7 +105,7 @@ def test_a_killed_writer_leaves_no_half_file_and_is_swept(store: Store, tmp_path
         import os, signal, sys
         sys.path.insert(0, {str(REPOSITORY)!r})
         sys.path.insert(0, {str(REPOSITORY / "tests")!r})
-        from test_storage import Settings, frame
+        from rows import Settings, frame
         from storage.store import Store
         from storage.tables import Frame
         store = Store({store.location!r}, "run-2")
@@ -272,106 +178,6 @@ def test_the_layout_is_the_documented_one() -> None:
     assert path_of("summaries", "all", "blip") == "summaries/captioner=blip/all.parquet"
 
 
-@pytest.fixture
-def filled(store: Store) -> Store:
-    write(store, [movie()], shard="mabc")
-    shot = Shot(movie_id="mabc", shot_index=0, start_seconds=0, end_seconds=1, frames=2)
-    frames = write(store, [frame(0), frame(1), shot])
-    found = write(store, [detection()], inputs=[frames.fingerprint])
-    said = write(store, [caption(), caption("mabc_000001", "a cat")], captioner="scripted", inputs=["c" * 32, "a text"])
-    marks = {"captions_fingerprint": said.fingerprint, "detections_fingerprint": found.fingerprint}
-    verdicts = [
-        Verdict(caption_id=f"mabc_00000{n}/scripted/0", verdict=verdict, codes=[], mentions=0, violations=n, **marks)
-        for n, verdict in enumerate(["ok", "violations"])
-    ]
-    write(store, list(verdicts), captioner="scripted", inputs=["e" * 32])
-    return store
-
-
-def test_captions_ok_holds_only_what_was_judged_as_it_stands(filled: Store) -> None:
-    def ok() -> list[tuple[str]]:
-        with catalog.connect(filled.location) as connection:
-            return connection.sql("select caption_id from captions_ok").fetchall()
-
-    assert ok() == [("mabc_000000/scripted/0",)]
-    frames = filled.ref("frames", "mabc/00000")
-    assert frames is not None
-    write(filled, [detection(object_id="cat-0")], inputs=[frames.fingerprint, "another detector"])
-    assert ok() == []  # the verdict was given against detections that are gone
-    write(filled, [detection()], inputs=[frames.fingerprint])
-    assert len(ok()) == 1
-    write(filled, [frame(5)], inputs=["another rate"])
-    assert ok() == []  # the detections were made from frames that are gone
-
-
-def test_views_are_commented_from_the_dataclasses(filled: Store) -> None:
-    with catalog.connect(filled.location) as connection:
-        said = dict(
-            connection.sql("select column_name, comment from duckdb_columns() where table_name = 'captions'").fetchall()
-        )
-    assert said == {column.name: column.comment for column in columns(Caption)}
-
-
-def test_a_store_without_some_tables_has_them_empty(store: Store) -> None:
-    write(store, [movie()], shard="mabc")
-    with catalog.connect(store.location) as connection:
-        for name in [*TABLES, "captions_ok"]:
-            expected = 1 if name in {"movies", "stage_runs"} else 0
-            assert connection.sql(f'select count(*) from "{name}"').fetchall() == [(expected,)]
-
-
-def test_no_store_is_an_error_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="caption-movies run"):
-        catalog.connect(str(tmp_path / "nothing"))
-
-
-@pytest.mark.parametrize("name", catalog.queries())
-def test_every_named_query_runs_and_begins_with_its_question(filled: Store, name: str) -> None:
-    query = catalog.queries()[name]
-    assert query.sql.startswith("-- ")
-    values = {"movie_id": "mabc", "shot_index": 0, "caption_id": "mabc_000000/scripted/0"}
-    with catalog.connect(filled.location) as connection:
-        answer = catalog.ask(connection, name, {key: values[key] for key in query.parameters})
-        answer.fetchall()
-        if name in {"shot_captions", "caption_origin", "quarantined_captions", "movie_status"}:
-            assert len(catalog.ask(connection, name, {key: values[key] for key in query.parameters})) > 0
-
-
-def test_wrong_questions_are_answered_helpfully(filled: Store) -> None:
-    with catalog.connect(filled.location) as connection:
-        with pytest.raises(UnknownNameError, match="shot_captions"):
-            catalog.ask(connection, "shot_caption")
-        with pytest.raises(StoreError, match=r"movie_id=... shot_index=..."):
-            catalog.ask(connection, "shot_captions")
-        with pytest.raises(StoreError, match="DuckDB says"):
-            catalog.ask(connection, "select nothing from nowhere")
-        with pytest.raises(StoreError, match="no question"):
-            catalog.ask(connection, "-- hello")
-        lazy = catalog.ask(connection, "select movie_id::integer from movies")
-        with pytest.raises(StoreError, match="DuckDB says"):
-            catalog.show(lazy, max_rows=9, max_width=99)
-
-
-def test_columns_of_equal_names_keep_their_values(filled: Store) -> None:
-    with catalog.connect(filled.location) as connection:
-        target = io.StringIO()
-        catalog.write_rows(catalog.ask(connection, "select 1 as a, 2 as a, 3 as b"), "csv", target)
-        assert target.getvalue().split() == ["a_1,a_2,b", "1,2,3"]
-
-
-def test_check_finds_each_kind_of_problem(filled: Store) -> None:
-    assert [one.kind for one in check_store(filled.location)] == ["stale-file"] * 2  # the inputs above are invented
-    write(filled, [frame(0)], shard="mabc/00001")
-    write(filled, [Reference(reference_id="r", frame_id="nowhere", source="human", text="x", plain_text="x")])
-    kinds = {(one.kind, one.where) for one in check_store(filled.location)}
-    assert ("duplicate-key", "frames") in kinds
-    assert ("dangling-key", "references") in kinds
-    strange = Path(filled.files.full("holiday/pictures.parquet"))
-    strange.parent.mkdir()
-    strange.write_bytes(b"")
-    assert ("foreign-file", "holiday/pictures.parquet") in {(o.kind, o.where) for o in check_store(filled.location)}
-
-
 def test_a_store_on_another_filesystem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Anything pyarrow opens works: uploads instead of renames, datasets instead of globs."""
     (tmp_path / "bucket").mkdir()
@@ -425,18 +231,6 @@ def test_an_outage_is_not_damage(store: Store, monkeypatch: pytest.MonkeyPatch, 
         store.footer(ref.path)
 
 
-@pytest.mark.parametrize("name", ["plain", "it's", 'a "b"', "x[1]y", "q?", "star*", "ü b", "up/../down"])
-def test_any_path_can_be_a_store(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write(Store("qa"), [movie("mother")], shard="mother")  # a glob of q? would see this one too
-    store = Store(name)
-    write(store, [movie()], shard="mabc")
-    with catalog.connect(name) as connection:
-        assert connection.sql("select movie_id from movies").fetchall() == [("mabc",)]
-        assert connection.sql("select path from files").fetchall() == [("movies/mabc.parquet",)]
-    assert check_store(name) == []
-
-
 def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="nothing can be written"):
@@ -445,24 +239,9 @@ def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_damage_inside_a_file_is_found(filled: Store) -> None:
-    path = Path(filled.files.full("frames/movie_id=mabc/00000.parquet"))
-    content = bytearray(path.read_bytes())
-    content[4:40] = bytes(36)  # the first page; the footer is whole
-    path.write_bytes(bytes(content))
-    assert [(one.kind, one.where) for one in check_store(filled.location)] == [
-        ("damaged-file", "frames/movie_id=mabc/00000.parquet")
-    ]
-
-
 def test_a_uri_without_a_filesystem_is_refused() -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         open_files("gopher://hole/store")
-
-
-def test_the_tables_page_is_up_to_date() -> None:
-    page = (REPOSITORY / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert page == documents.tables_markdown(), "run: make docs"
 
 
 def test_pictures_are_declared_as_such() -> None:
