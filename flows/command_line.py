@@ -132,13 +132,19 @@ def _print_end(report: "Report") -> None:
     print(f"frames    {report.frames} in {report.shots} shots, {report.detections} detections"
           + (f", {report.failed_frames} frames failed (table failures)" if report.failed_frames else ""))  # fmt: skip
     print(f"captions  {report.captions_ok} ok of {report.captions} by {report.captioner}")
-    for code, number in report.quarantined.items():
-        print(f"          {number} quarantined: {code}")
+    if report.quarantined:
+        faults = ", ".join(f"{code} {number}" for code, number in report.quarantined.items())
+        print(f"          {report.captions - report.captions_ok} quarantined (one can have several faults): {faults}")
     print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
     for failed in report.failures:
         print(f"FAILED    {failed.step}: {failed.error}")
     print(f"store     {report.store}")
-    print(f"ask it    caption-movies sql captions_and_verdicts --store {report.store}")
+    if set(report.movies) - {"ok"}:
+        print(f"reasons   caption-movies sql movie_status --store {report.store}")
+    if report.failures:
+        print("next      mend what failed and run the same again: only what is missing is done")
+    if report.captions:
+        print(f"ask it    caption-movies sql captions_and_verdicts --store {report.store}")
 
 
 def _sql(options: argparse.Namespace) -> int:

@@ -183,7 +183,7 @@ def ask(
             raise UnknownNameError("query", name, list(queries()))
         sql = queries()[name].sql
         if missing := [one for one in queries()[name].parameters if one not in given]:
-            raise StoreError(f"query {name!r} needs {' '.join(f'{one}=...' for one in missing)}.")
+            raise StoreError(f"query {name!r} needs {' '.join(f'{one}=...' for one in missing)}")
     with translated_errors():
         relation = connection.sql(sql, params=given or None)
     if relation is None:
