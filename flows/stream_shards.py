@@ -1,7 +1,6 @@
 """Decoding as a stream: shards come out while later ones are still being decoded.
 
-A shard begins where the one before it ended, so the shards of one movie follow each other; several movies are decoded
-side by side.
+A shard begins where the one before it ended, so the shards of one movie follow each other, and the movies too.
 """
 
 from collections import deque
@@ -15,8 +14,8 @@ from storage.store import TableRef
 from tasks.frames import Extracted
 from tasks.movie_files import MovieFile
 
-MOVIES_AT_ONCE = 2
-"""FFmpeg decodes one movie on all cores; a second one fills the gaps of the first."""
+MOVIES_AT_ONCE = 1
+"""FFmpeg decodes one movie on all cores; a second one beside it would mostly add its memory to the peak."""
 
 
 def decoded_shards(run: Run, movies_at_once: int = MOVIES_AT_ONCE) -> Iterator[TableRef]:
