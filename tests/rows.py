@@ -4,6 +4,7 @@ import dataclasses
 
 from storage.store import EXECUTION, Store, TableRef
 from storage.tables import Box, Caption, Detection, Frame, Image, Movie, Row
+from tasks import tags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,22 @@ def detection(object_id: str = "dog-0", *, frame_id: str = "mabc_000000", is_thi
     )
 
 
-def caption(frame_id: str = "mabc_000000", text: str = "a dog") -> Caption:
+def caption(
+    frame_id: str = "mabc_000000",
+    text: str = "a dog",
+    *,
+    captioner: str = "scripted",
+    error: str | None = None,
+    plain_text: str | None = None,
+) -> Caption:
+    """One caption; its plain text is its text's unless said otherwise."""
     return Caption(
-        caption_id=f"{frame_id}/scripted/0",
+        caption_id=f"{frame_id}/{captioner}/0",
         frame_id=frame_id,
-        captioner="scripted",
+        captioner=captioner,
         candidate=0,
         text=text,
-        plain_text=text,
+        plain_text=tags.strip(text) if plain_text is None else plain_text,
         checkpoint="scripted",
         adapter=None,
         prompt_template="groundcap-card",
@@ -81,8 +90,8 @@ def caption(frame_id: str = "mabc_000000", text: str = "a dog") -> Caption:
         temperature=0.0,
         top_p=1.0,
         seed=0,
-        finish_reason="stop",
-        error=None,
+        finish_reason="error" if error else "stop",
+        error=error,
         mean_logprob=None,
     )
 

@@ -285,26 +285,7 @@ def test_enough_corruptions_are_planted() -> None:
 
 
 def caption(frame: int, text: str, error: str | None = None, plain: str | None = None) -> Caption:
-    return Caption(
-        caption_id=f"m_{frame:06}/demo/0",
-        frame_id=f"m_{frame:06}",
-        captioner="demo",
-        candidate=0,
-        text=text,
-        plain_text=tags.strip(text) if plain is None else plain,
-        checkpoint="scripted",
-        adapter=None,
-        prompt_template="groundcap-card",
-        prompt_digest="0" * 16,
-        prompt_tokens=1,
-        completion_tokens=1,
-        temperature=0.0,
-        top_p=1.0,
-        seed=0,
-        finish_reason="error" if error else "stop",
-        error=error,
-        mean_logprob=None if error else -0.1,
-    )
+    return rows.caption(f"m_{frame:06}", text, captioner="demo", error=error, plain_text=plain)
 
 
 def stored(store: Store, captions: list[Caption], detections: list[Detection]) -> tuple[TableRef, TableRef]:

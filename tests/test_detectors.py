@@ -61,6 +61,8 @@ def detector(request: pytest.FixtureRequest, tiny: Path) -> Detector:
     try:
         return detectors.load(config)
     except MissingExtraError as error:
+        if name != "detectron2":  # the only one whose library the test environment may lack
+            raise
         pytest.skip(str(error))
 
 

@@ -13,7 +13,7 @@ import rows
 
 from storage.store import Store, TableRef
 from storage.tables import Caption, Detection, Frame, Image, Reference, Row, Score, Summary
-from tasks import java_metrics, tags
+from tasks import java_metrics
 from tasks.consistency import check_captions
 from tasks.errors import ConfigError, MetricUnavailableError, ReferencesError, StoreError, UnknownNameError
 from tasks.metrics import CaptionMetric, load
@@ -32,26 +32,7 @@ def detection(frame_id: str, object_id: str) -> Detection:
 
 
 def caption(frame_id: str, text: str, error: str | None = None) -> Caption:
-    return Caption(
-        caption_id=f"{frame_id}/demo/0",
-        frame_id=frame_id,
-        captioner="demo",
-        candidate=0,
-        text=text,
-        plain_text=tags.strip(text),
-        checkpoint="scripted",
-        adapter=None,
-        prompt_template="groundcap-card",
-        prompt_digest="0" * 16,
-        prompt_tokens=1,
-        completion_tokens=1,
-        temperature=0.0,
-        top_p=1.0,
-        seed=0,
-        finish_reason="error" if error else "stop",
-        error=error,
-        mean_logprob=None,
-    )
+    return rows.caption(frame_id, text, captioner="demo", error=error)
 
 
 def frame(frame_id: str) -> Frame:
