@@ -6,7 +6,7 @@ what to do when there is no answer.
 
 import hashlib
 import logging
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +17,7 @@ from storage.store import Store, TableRef, path_of
 from storage.tables import Caption, Detection, Failure, Frame
 from tasks import captioners, prompts, tags
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
-from tasks.errors import CaptionMoviesError
-from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason
+from tasks.frame_work import PictureError, decode, raise_for_all, reason, work_in_batches
 
 __all__ = ["CaptionConfig", "caption_frames", "caption_seed", "captioner_name"]
 
@@ -126,31 +125,17 @@ def _detection_failures(shard: str, store: Store) -> dict[str, str]:
 def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> None:
     """Give every job its result, asking about `batch_size` at a time, pictures of one size and prompts of like length.
 
-    A batch that does not fit into memory is halved, and so are those after it; one caption that does not fit alone, or
-    fails alone, is an error. Raises the last error when all of several jobs failed so. Pictures are decoded a batch at
-    a time.
+    A job that fails alone has an error for its result; see work_in_batches. Raises the last error when all of several
+    jobs failed so. Pictures are decoded a batch at a time.
     """
-    waiting = deque(sorted(jobs, key=_likeness))
     errors: list[Exception] = []
-    while waiting:
-        batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-        try:
-            _ask(batch, captions)
-        except MemoryError as error:
-            if len(batch) == 1:
-                _give_up(batch[0], error, errors)
-                continue
-            batch_size = len(batch) // 2
-            log.warning("memory does not suffice for %d captions at once; going on with %d", len(batch), batch_size)
-            waiting.extendleft(reversed(batch))
-        except CaptionMoviesError:
-            raise  # some are of UNWORKABLE's types too, and about no frame
-        except UNWORKABLE as error:
-            if len(batch) == 1:
-                _give_up(batch[0], error, errors)
-                continue
-            log.warning("a batch of %d captions failed (%s); asking about each alone", len(batch), reason(error))
-            _ask_one_by_one(batch, captions, errors)
+
+    def give_up(job: Job, error: Exception) -> None:
+        log.warning("no caption of frame %s: %s", job.frame.frame_id, reason(error))
+        errors.append(error)
+        job.result = CaptionResult(error=_blame(error))
+
+    work_in_batches(sorted(jobs, key=_likeness), lambda batch: _ask(batch, captions), give_up, batch_size)
     if len(errors) > 1 and len(errors) == len(jobs):
         raise_for_all(errors[-1], REMEDY)
 
@@ -175,25 +160,10 @@ def _ask(jobs: Sequence[Job], captions: Captions) -> None:
         job.result = _checked(result)
 
 
-def _ask_one_by_one(jobs: Sequence[Job], captions: Captions, errors: list[Exception]) -> None:
-    for job in jobs:
-        try:
-            _ask([job], captions)
-        except CaptionMoviesError:
-            raise
-        except (MemoryError, *UNWORKABLE) as error:
-            _give_up(job, error, errors)
-
-
-def _give_up(job: Job, error: Exception, errors: list[Exception]) -> None:
-    log.warning("no caption of frame %s: %s", job.frame.frame_id, reason(error))
-    errors.append(error)
+def _blame(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        job.result = CaptionResult(error=f"memory does not suffice for this frame alone ({error}): {REMEDY}")
-    else:
-        job.result = CaptionResult(
-            error=f"the captioner failed on this frame alone ({reason(error)}). Try another checkpoint or backend."
-        )
+        return f"memory does not suffice for this frame alone ({error}): {REMEDY}"
+    return f"the captioner failed on this frame alone ({reason(error)}). Try another checkpoint or backend."
 
 
 def _request(job: Job, image: NDArray[np.uint8]) -> CaptionRequest:

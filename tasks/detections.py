@@ -21,8 +21,7 @@ from storage.store import Store, TableRef
 from storage.tables import Detection, Failure, Frame
 from tasks import detectors
 from tasks.detectors import DetectConfig, Detector
-from tasks.errors import CaptionMoviesError
-from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason
+from tasks.frame_work import PictureError, decode, raise_for_all, reason, work_in_batches
 from tasks.object_naming import NamedObject, Segment, clean_label, is_coco, name_objects
 
 __all__ = ["DetectConfig", "detect_objects"]
@@ -114,41 +113,12 @@ def _looks(detector: Detector, batches: Iterable[list[Look]]) -> Iterator[list[L
     worked, errors, at_once = 0, list[Exception](), sys.maxsize
     for looks in batches:
         readable = [look for look in looks if look.picture is not None]
-        at_once = _look(detector, readable, at_once)
+        at_once = work_in_batches(readable, partial(_ask, detector), _give_up, at_once)
         worked += sum(look.segments is not None for look in readable)
         errors += [look.error for look in readable if look.error]
         yield looks
     if len(errors) > 1 and not worked:
         raise_for_all(errors[-1], REMEDY)
-
-
-def _look(detector: Detector, looks: list[Look], at_once: int) -> int:
-    """Ask the detector about a batch, `at_once` frames at most at a time; gives the number that is to be tried next.
-
-    Frames that do not fit into memory together are halved, and so are those after them. When the detector fails on
-    some, it is asked about each alone, so that one bad frame fails alone.
-    """
-    waiting = deque(looks)
-    while waiting:
-        batch = [waiting.popleft() for _ in range(min(at_once, len(waiting)))]
-        try:
-            _ask(detector, batch)
-        except MemoryError as error:
-            if len(batch) == 1:
-                _give_up(batch[0], error)
-                continue
-            at_once = len(batch) // 2
-            log.warning("memory does not suffice for %d frames at once; going on with %d", len(batch), at_once)
-            waiting.extendleft(reversed(batch))
-        except CaptionMoviesError:
-            raise  # some are of UNWORKABLE's types too, and about no frame
-        except UNWORKABLE as error:
-            if len(batch) == 1:
-                _give_up(batch[0], error)
-                continue
-            for look in batch:
-                _look(detector, [look], 1)
-    return at_once
 
 
 def _ask(detector: Detector, looks: list[Look]) -> None:

@@ -1,19 +1,26 @@
 """What the stages that ask a model about frames have in common: reading pictures, and whose fault a failure is."""
 
 import io
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from storage.tables import Frame
-from tasks.errors import TransientError
+from tasks.errors import CaptionMoviesError, TransientError
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError)
 """What Pillow raises on bytes that are no picture."""
 UNWORKABLE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What a model's code raises on a request it cannot work on. Some errors of our own tree are of these types too, and
 are about no frame: catch CaptionMoviesError before."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class PictureError(ValueError):
@@ -29,6 +36,35 @@ def decode(frame: Frame) -> NDArray[np.uint8]:
         raise PictureError(
             f"the frame's picture cannot be decoded ({reason(error)}). Extract the frames again."
         ) from error
+
+
+def work_in_batches(
+    items: Iterable[T], work: Callable[[list[T]], None], give_up: Callable[[T, Exception], None], at_once: int
+) -> int:
+    """Call `work` on all items in their order, `at_once` at most at a time; gives the number to be tried next.
+
+    Items that do not fit into memory together (MemoryError) are halved, and so are those after them. When `work` fails
+    on several (UNWORKABLE), it is called on each alone, so that one bad item fails alone. An item that fails alone goes
+    to `give_up` with its error. Errors of our own tree are about no item, and raised.
+    """
+    waiting = deque(items)
+    while waiting:
+        batch = [waiting.popleft() for _ in range(min(at_once, len(waiting)))]
+        try:
+            work(batch)
+        except CaptionMoviesError:
+            raise  # some are of UNWORKABLE's types too
+        except (MemoryError, *UNWORKABLE) as error:
+            if len(batch) == 1:
+                give_up(batch[0], error)
+            elif isinstance(error, MemoryError):
+                at_once = len(batch) // 2
+                log.warning("memory does not suffice for %d frames at once; going on with %d", len(batch), at_once)
+                waiting.extendleft(reversed(batch))
+            else:
+                log.warning("a batch of %d frames failed (%s); working on each alone", len(batch), reason(error))
+                work_in_batches(batch, work, give_up, 1)
+    return at_once
 
 
 def reason(error: Exception) -> str:
