@@ -25,6 +25,7 @@ backend = "scripted"
 checkpoint = "{script}"
 template = "{template}"
 """
+MAIN = {"movies", "frames", "detections", "captions", "verdicts", "scores", "summaries"}
 TIMES = {"stage_runs"}
 """Tables that say when and how long, and so differ between two runs."""
 
@@ -60,11 +61,15 @@ def files_of(store: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(store)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
+def is_main(path: str) -> bool:
+    """Whether a file of a store is the main one of a piece of work. It is put in place last, after its siblings."""
+    table, _, rest = path.partition("/")
+    return table in MAIN and not (table == "scores" and "/all." in rest)
+
+
 def finished_work(store: Path) -> dict[str, tuple[int, int]]:
-    """The main file of every finished piece of work. It is put in place last, so its siblings are there too."""
-    main = {"movies", "frames", "detections", "captions", "verdicts", "scores", "summaries"}
-    files = {path: stamp for path, stamp in files_of(store).items() if path.split("/")[0] in main}
-    return {path: stamp for path, stamp in files.items() if not (path.startswith("scores/") and "/all." in path)}
+    """The main file of every finished piece of work."""
+    return {path: stamp for path, stamp in files_of(store).items() if is_main(path)}
 
 
 def work_of(store: Path) -> list[tuple[str, str, str, str]]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from pipeline_help import files_of, finished_work, rows_of, scripted_profile, work_of
 
 from flows.command_line import main
+from flows.stop_gently import LAST_WORDS
 from storage import catalog
 from storage.checks import check_store
 
@@ -159,8 +161,7 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(
     command += ["--profile", str(scripted_profile(tmp_path))]
     finished: dict[str, tuple[int, int]] = {}
     for stage in STAGES:
-        rows = {"extract": "20", "summarise": "3"}.get(stage, "11")  # in the second shard or later
-        process([str(REPOSITORY / "tests" / "kill_at.py"), stage, rows, *command], prefect_environment, -signal.SIGKILL)
+        process([str(REPOSITORY / "tests" / "kill_at.py"), stage, "3", *command], prefect_environment, -signal.SIGKILL)
         now = finished_work(store)
         assert finished.items() <= now.items(), f"finished work was written again, before {stage}"
         assert len(finished) < len(now) < len(finished_work(undisturbed)), stage
@@ -191,6 +192,36 @@ def test_killed_between_two_files_while_the_configuration_changes(
     process(["-m", "flows.command_line", *command], prefect_environment)
     assert rows_of(store) == rows_of(undisturbed)
     assert files_of(store).keys() == files_of(undisturbed).keys()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "own_server"), [(signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)], ids=["TERM", "Ctrl-C"]
+)
+def test_a_run_that_is_stopped_says_so_and_goes_on_when_run_again(
+    number: signal.Signals, code: int, own_server: bool, tmp_path: Path, prefect_environment: dict[str, str],
+    undisturbed: Path,
+) -> None:  # fmt: skip
+    """To the whole process group, as terminals and service managers do it: a server of the run's own gets it too."""
+    store, log = tmp_path / "store", tmp_path / "log"
+    environment = prefect_environment | {"PREFECT_HOME": str(tmp_path / "home")}
+    if own_server:
+        del environment["PREFECT_API_URL"]
+    command = ["-m", "flows.command_line", "run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store)]
+    command += ["--profile", str(scripted_profile(tmp_path))]
+    with log.open("w") as out:
+        process_ = subprocess.Popen(
+            [sys.executable, *command], env=environment, cwd=REPOSITORY, stdout=out, stderr=out, start_new_session=True
+        )
+    while process_.poll() is None and not list(store.glob("frames/*/*.parquet")):
+        time.sleep(0.02)
+    os.killpg(process_.pid, number)
+    assert process_.wait(120) == code, log.read_text()
+    said = log.read_text().splitlines()
+    assert said[-1] == LAST_WORDS, said
+    assert re.search(r"^\S+ stopped: \d of 2 movies decoded, \d+ frames; shards extracted \d", said[-2]), said
+    assert "Traceback" not in log.read_text()
+    process(command, prefect_environment)
+    assert rows_of(store) == rows_of(undisturbed)
 
 
 @pytest.mark.usefixtures("on_server")
