@@ -78,7 +78,7 @@ def paint_weather(pen: Pen, scene: Scene) -> None:
         pen.oval(x + 0.01 * np.sin(scene.time_seconds + index) * near, y, size, size, (250, 252, 255))
 
 
-def _grass(pen: Pen, scene: Scene, layout: Layout, codes: Codes, rng: np.random.Generator, top: float) -> None:
+def _grass(pen: Pen, scene: Scene, layout: Layout, codes: Codes, top: float) -> None:
     upper, lower = ((136, 184, 92), (92, 156, 70)) if layout.style % 2 else ((148, 190, 84), (112, 168, 62))
     if scene.weather == "snow":
         upper, lower = mix(upper, SNOW, 0.78), mix(lower, SNOW, 0.66)
@@ -133,13 +133,12 @@ def _pond(pen: Pen, scene: Scene, layout: Layout, codes: Codes) -> None:
 
 
 def _park(pen: Pen, scene: Scene, layout: Layout, codes: Codes, rng: np.random.Generator) -> None:
-    _grass(pen, scene, layout, codes, rng, scene.horizon)
+    _grass(pen, scene, layout, codes, scene.horizon)
+    _tufts(pen, scene, layout, rng, scene.horizon)
     if layout.path:
         _path(pen, scene, layout, codes)
     if layout.pond:
         _pond(pen, scene, layout, codes)
-    pen.stuff(codes["grass-merged"])
-    _tufts(pen, scene, layout, rng, scene.horizon)
 
 
 def _countryside(pen: Pen, scene: Scene, layout: Layout, codes: Codes, rng: np.random.Generator) -> None:
@@ -150,13 +149,7 @@ def _countryside(pen: Pen, scene: Scene, layout: Layout, codes: Codes, rng: np.r
         high, half = rng.uniform(0.16, 0.32) * scene.horizon / 0.45, rng.uniform(0.3, 0.5)
         colour = shade(tone, 0.9 + 0.09 * index)
         _mountain(pen, x * pen.aspect, scene.horizon + 0.02, high, half, colour, scene.weather == "snow")
-    _grass(pen, scene, layout, codes, rng, scene.horizon)
-    if layout.path:
-        _path(pen, scene, layout, codes)
-    if layout.pond:
-        _pond(pen, scene, layout, codes)
-    pen.stuff(codes["grass-merged"])
-    _tufts(pen, scene, layout, rng, scene.horizon)
+    _park(pen, scene, layout, codes, rng)
 
 
 def _mountain(pen: Pen, x: float, foot: float, high: float, half: float, colour: RGB, snowy: bool) -> None:
@@ -210,7 +203,7 @@ def _street(pen: Pen, scene: Scene, layout: Layout, codes: Codes, rng: np.random
     upper, lower = layout.road
     rooms.street_wall(pen, scene, layout, codes["wall-other-merged"], rng)
     if layout.style % 2:
-        _grass(pen, scene, layout, codes, rng, scene.horizon)
+        _grass(pen, scene, layout, codes, scene.horizon)
         _tufts(pen, scene, layout, rng, scene.horizon)
     pen.world()
     pen.stuff(codes["road"])

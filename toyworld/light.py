@@ -6,8 +6,8 @@ Tint = tuple[float, float, float]
 
 _OUTDOORS: dict[str, tuple[Tint, Tint]] = {
     "day": ((1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
-    "dusk": ((0.88, 0.74, 0.72), (0.96, 0.89, 0.87)),
-    "night": ((0.46, 0.52, 0.70), (0.78, 0.80, 0.90)),
+    "dusk": ((0.88, 0.74, 0.72), (0.97, 0.92, 0.90)),
+    "night": ((0.46, 0.52, 0.70), (0.86, 0.87, 0.95)),
 }
 """(backdrop, figures) by the scene's light: factors of red, green and blue."""
 _INDOORS: dict[str, tuple[Tint, Tint]] = {

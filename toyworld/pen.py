@@ -17,8 +17,16 @@ FINER = 2
 """All is drawn so many times larger, and made smaller at the end."""
 SHIFT = 4
 """Binary places behind the point of OpenCV's coordinates."""
-_TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+
+
+def _circle(corners: int) -> NDArray[np.float64]:
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1)
+
+
+_CIRCLE, _LARGE_CIRCLE = _circle(20), _circle(56)
+_LARGE = 24
+"""Radius in finer pixels from which an ellipse has more corners, lest one sees them."""
 _HALF = np.linspace(-np.pi / 2, np.pi / 2, 7)
 _ARC = np.stack([np.cos(_HALF), np.sin(_HALF)], axis=1)
 _ROUND = np.concatenate([_ARC, -_ARC])
@@ -156,7 +164,8 @@ class Pen:
         self, x: float, y: float, rx: float, ry: float, colour: RGB, turn: float = 0.0, *, lit: bool = False
     ) -> None:
         """An ellipse about (x, y), turned by radians."""
-        points = _CIRCLE * (rx, ry)
+        large = max(rx, ry) * np.abs(self._axes).max() > _LARGE * 2**SHIFT
+        points = (_LARGE_CIRCLE if large else _CIRCLE) * (rx, ry)
         if turn:
             cosine, sine = np.cos(turn), np.sin(turn)
             points = points @ np.array([[cosine, sine], [-sine, cosine]])
@@ -185,7 +194,7 @@ class Pen:
             return
         part = ((seen - first + 0.5) / (last - first))[:, None]
         colours = np.array(self.paint(upper)) * (1 - part) + np.array(self.paint(lower)) * part
-        self.canvas[seen[0] : seen[-1] + 1] = colours[:, None].astype(np.uint8)
+        self.canvas[seen[0] : seen[-1] + 1] = cv2.repeat(colours.astype(np.uint8)[:, None], 1, self.canvas.shape[1])
         if self._marked is not None:
             self._marked[seen[0] : seen[-1] + 1] = self._value
 
@@ -202,4 +211,4 @@ class Pen:
 
     def shadow(self, x: float, y: float, rx: float, ry: float, part: float) -> None:
         """An elliptic shadow."""
-        self.darken(_CIRCLE * (rx, ry) + (x, y), part)
+        self.darken(_LARGE_CIRCLE * (rx, ry) + (x, y), part)

@@ -6,6 +6,7 @@ import numpy as np
 
 from toyworld.extents import Extent, extent
 from toyworld.figures.belongings import held_place
+from toyworld.figures.furniture import TABLE_TOP
 from toyworld.layouts import Layout
 from toyworld.scene import Actor, Scene
 from toyworld.vocabulary import KINDS, THING_COLOURS
@@ -13,15 +14,15 @@ from toyworld.vocabulary import KINDS, THING_COLOURS
 Parts = dict[str, float]
 
 PLACE_THINGS: dict[str, Parts] = {
-    "park": {"person": 3, "dog": 2.2, "bird": 1.6, "cat": 0.9, "sports ball": 1.4, "umbrella": 0.8, "chair": 1.1,
+    "park": {"person": 2, "dog": 2.6, "bird": 1.5, "cat": 1.7, "sports ball": 1.4, "umbrella": 0.8, "chair": 1.1,
              "dining table": 1.0, "tree-merged": 1.8, "potted plant": 0.4, "house": 0.4},
-    "street": {"person": 3, "car": 3.2, "dog": 1.4, "cat": 1, "bird": 0.9, "umbrella": 1.0, "tree-merged": 0.9,
+    "street": {"person": 2, "car": 3, "dog": 1.7, "cat": 1.7, "bird": 0.9, "umbrella": 1.0, "tree-merged": 0.9,
                "potted plant": 0.6, "house": 0.9, "chair": 0.5, "sports ball": 0.6},
-    "beach": {"person": 3, "sports ball": 1.8, "umbrella": 1.6, "bird": 1.8, "dog": 1.6, "chair": 1.5,
+    "beach": {"person": 2.2, "sports ball": 1.8, "umbrella": 1.6, "bird": 1.8, "dog": 2, "cat": 0.8, "chair": 1.5,
               "tree-merged": 0.9, "dining table": 0.7},
-    "room": {"person": 3, "chair": 2.6, "dining table": 2, "potted plant": 2.2, "cat": 2.2, "dog": 1.3,
+    "room": {"person": 2, "chair": 2.4, "dining table": 2, "potted plant": 2.2, "cat": 2.6, "dog": 1.6,
              "sports ball": 0.8},
-    "countryside": {"person": 2.6, "house": 2, "tree-merged": 2, "dog": 1.5, "cat": 1, "bird": 1.5, "car": 1.1,
+    "countryside": {"person": 1.8, "house": 2, "tree-merged": 2, "dog": 2, "cat": 1.7, "bird": 1.5, "car": 1.1,
                     "chair": 0.5, "dining table": 0.5, "sports ball": 0.5, "umbrella": 0.5},
 }  # fmt: skip
 MOST = {"house": 2, "dining table": 2, "tree-merged": 3, "umbrella": 2, "car": 3}
@@ -29,20 +30,21 @@ MOST = {"house": 2, "dining table": 2, "tree-merged": 3, "umbrella": 2, "car": 3
 SIZES = {
     "person": (0.96, 1.06), "car": (0.6, 0.7), "bird": (0.27, 0.34), "cat": (0.36, 0.42), "dog": (0.42, 0.52),
     "umbrella": (0.72, 0.8), "sports ball": (0.21, 0.28), "chair": (0.52, 0.58), "dining table": (0.44, 0.5),
-    "potted plant": (0.46, 0.72), "tree-merged": (1.3, 1.9), "house": (1.5, 1.9),
+    "potted plant": (0.46, 0.72), "tree-merged": (1.05, 1.5), "house": (1.2, 1.5),
 }  # fmt: skip
 """Heights in heights of a grown-up at the same depth."""
 CHILD = (0.64, 0.74)
-PERSON_ACTIONS = {"stand": 0.17, "walk": 0.18, "run": 0.14, "sit": 0.16, "wave": 0.13, "lie": 0.1, "jump": 0.12}
+PERSON_ACTIONS = {"stand": 0.12, "walk": 0.15, "run": 0.17, "sit": 0.1, "wave": 0.18, "lie": 0.12, "jump": 0.16}
 OTHER_ACTIONS: dict[str, Parts] = {
-    "dog": {"stand": 1, "walk": 1, "run": 1, "sit": 1, "lie": 1},
+    "dog": {"stand": 1, "walk": 1, "run": 1.5, "sit": 1, "lie": 1},
     "cat": {"stand": 1, "walk": 1, "sit": 1, "lie": 1},
     "bird": {"fly": 1, "stand": 1},
     "car": {"drive": 1, "park": 1},
 }
-REPEAT, HIDE, HOLD, ON_CHAIR, SAME_COLOUR = 0.5, 0.5, 0.75, 0.55, 0.25
+REPEAT, HIDE, HOLD, ON_CHAIR, ON_TABLE, SAME_COLOUR = 0.5, 0.7, 0.85, 0.6, 0.3, 0.25
 """How often a scene repeats a class on purpose, hides a person on purpose, somebody holds a ball or umbrella that there
-is, somebody sits on a chair that there is, and an actor takes another's colour."""
+is, somebody sits on a chair that there is, a cat or plant stands on a table that there is, and an
+actor takes another's colour."""
 COVER = {"house": 0.45, "tree-merged": 0.45, "dining table": 0.3, "car": 0.22, "chair": 0.25}
 """Part of an actor's box that may be covered by accident; 0.14 for others."""
 TRIES = 24
@@ -70,6 +72,8 @@ class Planner:
                 break
             if label in ("umbrella", "sports ball") and self._hold(label):
                 continue
+            if label in ("cat", "potted plant") and self._put_on_table(label):
+                continue
             person = self._hideable() if hide else None
             if person is not None and label not in ("house", "bird", "sports ball") and self._place(label, person):
                 hide = False
@@ -82,6 +86,8 @@ class Planner:
     def _labels(self, count: int) -> list[str]:
         """Large ones first, so that small ones find their places among them; people early."""
         parts = dict(PLACE_THINGS[self.scene.place])
+        if self.scene.weather == "rain":
+            parts["umbrella"] *= 2.5
         labels = ["person"] if count and self.rng.random() < 0.85 else []
         repeat = self.rng.random() < REPEAT
         while len(labels) < count:
@@ -127,12 +133,12 @@ class Planner:
         worst = _out_of_frame(mine, self.aspect)
         for other, box in boxes:
             if other.ground > actor.ground:
-                worst = max(worst, mine.shared(box) / mine.area - COVER.get(actor.label, 0.14))
+                worst = max(worst, mine.shared(box) / mine.area - _allowed(actor, other))
             elif other is before:
                 part = mine.shared(box) / box.area
                 worst = max(worst, 0.2 - part, part - 0.5)
             else:
-                worst = max(worst, mine.shared(box) / box.area - COVER.get(other.label, 0.14))
+                worst = max(worst, mine.shared(box) / box.area - _allowed(other, actor))
         return worst
 
     def _candidate(self, label: str, before: Actor | None) -> Actor | None:
@@ -210,16 +216,34 @@ class Planner:
     def _hold(self, label: str) -> bool:
         """Put a new ball or umbrella into the hand of somebody whose hands are free."""
         busy = {one.held_by for one in self.actors}
-        free = [
-            one for one in self.actors
-            if one.label == "person" and one.actor_id not in busy and one.action in ("stand", "walk") and one.on is None
-        ]  # fmt: skip
+        upright = [one for one in self.actors if one.label == "person" and one.action not in ("sit", "lie")]
+        free = [one for one in upright if one.actor_id not in busy]
         if not free or self.rng.random() > HOLD:
             return False
         person = free[int(self.rng.integers(len(free)))]
+        if person.action not in ("stand", "walk"):  # a hand that holds something does nothing else
+            walks = person.facing != "front" and self.rng.random() < 0.5
+            calm = replace(person, action="walk" if walks else "stand")
+            self.actors[self.actors.index(person)], person = calm, calm
         thing = self._actor(label, 0.5, person.ground)
         x, y, ground = held_place(person, thing, self.aspect)
         self.actors.append(replace(thing, x=x, y=y, ground=ground, held_by=person.actor_id, facing=person.facing))
+        return True
+
+    def _put_on_table(self, label: str) -> bool:
+        """Put a new cat or plant on a table that has nothing on it."""
+        taken = {one.on for one in self.actors}
+        tables = [one for one in self.actors if one.label == "dining table" and one.actor_id not in taken]
+        if not tables or self.rng.random() > ON_TABLE:
+            return False
+        table = tables[0]
+        thing = self._actor(
+            label, table.x + float(self.rng.uniform(-0.4, 0.4)) * table.height / self.aspect, table.ground
+        )
+        thing = replace(thing, y=table.y - TABLE_TOP * table.height, on=table.actor_id)
+        if thing.action == "walk":
+            thing = replace(thing, action="stand")
+        self.actors.append(thing if label == "cat" else replace(thing, height=thing.height * 0.75))
         return True
 
     def _seat(self, chair: Actor) -> None:
@@ -229,6 +253,12 @@ class Planner:
         box = extent(seated, self.aspect)
         if box.top > 0.01:
             self.actors.append(seated)
+
+
+def _allowed(far: Actor, near: Actor) -> float:
+    """Part of `far` that `near` may cover by accident."""
+    alike = far.label == near.label and far.colour == near.colour
+    return 0.04 if alike else COVER.get(far.label, 0.14)
 
 
 def _out_of_frame(box: Extent, aspect: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from toyworld.figures.belongings import held_place
-from toyworld.layouts import Layout, layout_of
+from toyworld.layouts import layout_of
 from toyworld.placing import Planner
 from toyworld.scene import Actor, Scene
 
@@ -58,6 +58,3 @@ def carry(person: Actor, thing: Actor, aspect: float = ASPECT) -> Actor:
     """The thing in the person's hand, wherever that person has gone."""
     x, y, ground = held_place(person, thing, aspect)
     return replace(thing, x=x, y=y, ground=ground, held_by=person.actor_id, facing=person.facing)
-
-
-__all__ = ["ASPECT", "Layout", "carry", "pick", "place_actors", "place_scene", "sample"]

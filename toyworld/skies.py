@@ -17,7 +17,7 @@ CLOUDS = {"clear": 2, "cloudy": 6, "rain": 6, "snow": 4}
 
 
 def paint(pen: Pen, scene: Scene, code: int, rng: np.random.Generator) -> None:
-    """The sky, over the whole picture: the ground is painted over it."""
+    """The sky, to a little below the horizon: the ground is painted over it."""
     pen.tint = (1.0, 1.0, 1.0)
     pen.stuff(code)
     pen.world()
@@ -26,7 +26,6 @@ def paint(pen: Pen, scene: Scene, code: int, rng: np.random.Generator) -> None:
     grey = OVERCAST[scene.light]
     upper, lower = mix(upper, grey, part), mix(lower, grey, part * 0.8)
     pen.rows(0.0, scene.horizon + 0.05, upper, lower)
-    pen.rows(scene.horizon + 0.04, 1.0, lower, lower)
     x, y = rng.uniform(0.1, 0.9) * pen.aspect, rng.uniform(0.06, 0.16)
     if scene.weather == "clear":
         _shining(pen, scene, x, y, upper, rng)

@@ -13,7 +13,7 @@ EARTH = (150, 112, 76)
 
 def _coat(actor: Actor) -> RGB:
     # a yellow dog is a blond one
-    return (232, 190, 84) if actor.label == "dog" and actor.colour == "yellow" else COLOURS[actor.colour or "brown"]
+    return (240, 202, 78) if actor.label == "dog" and actor.colour == "yellow" else COLOURS[actor.colour or "brown"]
 
 
 def draw_dog(pen: Pen, actor: Actor, around: Around) -> None:

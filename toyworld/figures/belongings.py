@@ -9,6 +9,10 @@ from toyworld.vocabulary import COLOURS
 
 UMBRELLA_GRIP = 0.12
 """Where an umbrella is gripped, in heights of the umbrella above its lower edge."""
+RIM, EDGE = 0.62, 0.58
+"""Half the width of its canopy, and the height of the canopy's edge."""
+LEANING = -1.05
+"""How far one on the ground is turned, in radians: it rests on its handle and its rim."""
 
 
 def grip(thing: Actor, aspect: float) -> tuple[float, float]:
@@ -35,9 +39,14 @@ def draw_umbrella(pen: Pen, actor: Actor, around: Around) -> None:
     """Open: upright when held, leaning on the ground otherwise."""
     del around
     colour = COLOURS[actor.colour or "red"]
-    pen.stand(actor.x, actor.y, actor.height, mirror=actor.facing == "left")
-    turn = 0.0 if actor.held_by is not None else -0.95
-    low = 0.0 if actor.held_by is not None else 0.4
+    pen.stand(
+        actor.x,
+        actor.y,
+        actor.height,
+        mirror=actor.facing == "left" if actor.held_by is not None else bool(actor.look % 2),
+    )
+    turn = 0.0 if actor.held_by is not None else LEANING
+    low = 0.0 if actor.held_by is not None else RIM * np.sin(-LEANING) - EDGE * np.cos(LEANING)
     cosine, sine = np.cos(turn), np.sin(turn)
     spin = np.array([[cosine, sine], [-sine, cosine]])
 
@@ -47,12 +56,12 @@ def draw_umbrella(pen: Pen, actor: Actor, around: Around) -> None:
     wooden = (96, 66, 44)
     pen.chain(at((0.1, 0.06), (0.05, 0.0), (0.0, 0.05), (0.0, 0.72)), 0.022, wooden)
     ribs = np.linspace(-1, 1, 6)
-    width, edge, top = 0.62, 0.58, 0.97
+    width, edge, top = RIM, EDGE, 0.97
     arch = [(width * np.sin(part * np.pi / 2), edge + (top - edge) * np.cos(part * np.pi / 2)) for part in ribs]
     for index in range(5):
         left, right = arch[index], arch[index + 1]
         middle = ((left[0] + right[0]) / 2, edge + 0.035)
-        feet = (0.62 * ribs[index] * 1.0, edge - 0.01), (0.62 * ribs[index + 1], edge - 0.01)
+        feet = (width * ribs[index], edge - 0.01), (width * ribs[index + 1], edge - 0.01)
         panel = at(feet[0], left, right, feet[1], middle)
         pen.polygon(panel, shade(colour, 1.14 if index % 2 else 0.9))
     pen.chain(at((0.0, top - 0.02), (0.0, 1.0)), 0.018, wooden)

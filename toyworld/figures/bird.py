@@ -24,7 +24,7 @@ def draw(pen: Pen, actor: Actor, around: Around) -> None:
 
 def _flying(pen: Pen, actor: Actor, coat: tuple[int, int, int], belly: tuple[int, int, int]) -> None:
     beat = np.sin(2 * np.pi * actor.phase)
-    tip = 0.5 + 0.46 * beat
+    tip = 0.56 + 0.42 * beat
     far = shade(coat, 0.72)
     pen.convex([(0.12, 0.56), (-0.2, 0.55), (-0.34, tip + 0.1), (-0.08, tip + 0.08)], far)
     pen.convex([(-0.4, 0.5), (-0.86, 0.62), (-0.8, 0.38)], shade(coat, 0.8))

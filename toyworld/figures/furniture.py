@@ -8,6 +8,8 @@ from toyworld.vocabulary import COLOURS
 
 TABLE_WIDTH = 1.75
 """In heights of the table."""
+TABLE_TOP = 0.86
+"""Where things stand on it, in heights of the table."""
 
 
 def draw_chair(pen: Pen, actor: Actor, around: Around) -> None:
@@ -17,14 +19,14 @@ def draw_chair(pen: Pen, actor: Actor, around: Around) -> None:
     pen.stand(actor.x, actor.y, actor.height, mirror=actor.facing == "left")
     dark, light = shade(colour, 0.72), shade(colour, 1.18)
     if actor.facing == "front":
-        for x in (-0.24, 0.16):
+        for x in (-0.28, 0.2):
             pen.box(x, 0.08, 0.08, SEAT - 0.1, shade(colour, 0.58))
-        pen.convex([(-0.29, SEAT), (-0.27, 1.0), (0.27, 1.0), (0.29, SEAT)], shade(colour, 0.88))
-        pen.convex([(-0.2, SEAT + 0.06), (-0.19, 0.92), (0.19, 0.92), (0.2, SEAT + 0.06)], colour)
-        pen.convex([(-0.36, SEAT - 0.1), (-0.3, SEAT + 0.04), (0.3, SEAT + 0.04), (0.36, SEAT - 0.1)], light)
-        pen.box(-0.36, SEAT - 0.19, 0.72, 0.1, dark)
-        for x in (-0.36, 0.25):
-            pen.box(x, 0, 0.11, SEAT - 0.16, dark)
+        pen.convex([(-0.37, SEAT), (-0.36, 1.0), (0.36, 1.0), (0.37, SEAT)], shade(colour, 0.88))
+        pen.convex([(-0.28, SEAT + 0.06), (-0.27, 0.92), (0.27, 0.92), (0.28, SEAT + 0.06)], colour)
+        pen.convex([(-0.42, SEAT - 0.1), (-0.37, SEAT + 0.04), (0.37, SEAT + 0.04), (0.42, SEAT - 0.1)], light)
+        pen.box(-0.42, SEAT - 0.19, 0.84, 0.1, dark)
+        for x in (-0.42, 0.3):
+            pen.box(x, 0, 0.12, SEAT - 0.16, dark)
         return
     for x in (-0.22, 0.24):
         pen.box(x, 0.05, 0.08, SEAT - 0.1, shade(colour, 0.58))

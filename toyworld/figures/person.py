@@ -83,7 +83,7 @@ def _reach(joints: Pose, actor: Actor, thing: Actor, aspect: float, mirror: bool
     side = -1 if mirror else 1
     hand = (side * (x - actor.x * aspect) / actor.height, (actor.y - y) / actor.height)
     shoulder = joints.shoulders[1]
-    half = (body.neck - body.hip) * 0.52
+    half = (body.neck - body.hip) * 0.55
     across, up = hand[0] - shoulder[0], hand[1] - shoulder[1]
     distance = max(1e-6, float(np.hypot(across, up)))
     if distance > 2 * half:

@@ -79,10 +79,11 @@ def pose(actor: Actor, body: Body, seat: Actor | None) -> Pose:
     elif action == "lie":
         legs, arms = ((22, -14), (3, 0)), ((35, 50), (8, 20))
     elif action == "wave":
-        swing = 22 * np.sin(cycle)
-        legs, arms = ((4, 2), (-3, -3)), ((6, 12), (112, 168 + swing))
+        swing = 18 * np.sin(cycle)
+        raised = 124 if body.head < 0.12 else 106  # a child's large head would hide a hand above it
+        legs, arms = ((4, 2), (-3, -3)), ((6, 12), (raised, raised + 44 + swing))
         if front:
-            legs, arms = ((5, 3), (5, 3)), ((12, 6), (112, 160 + swing))
+            legs, arms = ((5, 3), (5, 3)), ((12, 6), (raised, raised + 44 + swing))
     else:
         legs, arms = (((6, 4), (6, 4)), ((14, 6), (14, 6))) if front else (((4, 2), (-3, -3)), ((7, 16), (-9, 3)))
     return _joints(body, legs, arms, lean, rise, front)
@@ -138,7 +139,7 @@ def _joints(
     shoulders = ((below[0] - wide, below[1]), (below[0] + wide, below[1]))
     hips = ((hip[0] - narrow, hip[1]), (hip[0] + narrow, hip[1]))
     half = (body.hip - body.leg * 0.55) / 2
-    reach = trunk * 0.52
+    reach = trunk * 0.55
     sides = (-1, 1) if front else (1, 1)
     joints = []
     for starts, angles, length in ((hips, legs, half), (shoulders, arms, reach)):
