@@ -24,7 +24,7 @@ from tasks.detectors import DetectConfig, Detector
 from tasks.frame_work import PictureError, decode, raise_for_all, reason, work_in_batches
 from tasks.object_naming import NamedObject, Segment, clean_label, is_coco, name_objects
 
-__all__ = ["DetectConfig", "detect_objects"]
+__all__ = ["DetectConfig", "detect_objects", "detection_row"]
 
 VERSION = 2
 """Bump when the meaning of the output changes."""
@@ -141,7 +141,7 @@ def _rows(looks: list[Look], *, config: DetectConfig, coco: bool) -> list[Detect
         named = name_objects(
             look.segments, coco=coco, max_detections=config.max_detections, stuff_boxes=config.stuff_boxes
         )
-        rows += [_row(look.frame.frame_id, one, config.masks) for one in named]
+        rows += [detection_row(look.frame.frame_id, one, masks=config.masks) for one in named]
     return rows
 
 
@@ -154,7 +154,8 @@ def _reason(error: Exception | None) -> str:
     return f"the detector failed on this frame alone ({said}). Try another checkpoint or backend."
 
 
-def _row(frame_id: str, named: NamedObject, masks: bool) -> Detection:
+def detection_row(frame_id: str, named: NamedObject, *, masks: bool = True) -> Detection:
+    """The row of one object; without `masks` it keeps the mask's size only."""
     segment = named.segment
     mask = segment.mask
     return Detection(

@@ -1,0 +1,144 @@
+"""Clauses of a caption: who does what where, and what relations there are to tell."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from toyworld.facts import Claim, Facts, Thing
+from toyworld.phrases import Phrases
+from toyworld.wordings import SAME_COLOUR
+
+DOERS = ("person", "dog", "cat", "bird", "car")
+RELATION_WEIGHTS = {
+    "holding": 3.0, "on": 3.0, "in front of": 1.5, "behind": 1.5, "looking at": 1.5, "same colour as": 0.5,
+}  # fmt: skip
+"""How likely a kind of relation is told, where there are several."""
+
+
+def listed(parts: Sequence[str]) -> str:
+    """'a, b and c'."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def choose_relations(facts: Facts, things: Iterable[Thing], most: int, rng: np.random.Generator) -> list[Claim]:
+    """At most so many relations between the things: each pair once, each kind of relation at most twice.
+
+    None between two that no words tell apart.
+    """
+    names = {one.object_id: (one.label, one.kind, one.colour) for one in things}
+    told = [one for one in facts.relations if one.subject in names and one.value in names]
+    left = sorted(one for one in told if names[one.subject] != names[one.value])
+    chosen: list[Claim] = []
+    while left and len(chosen) < most:
+        kinds = [one.about for one in left]
+        weights = np.array([RELATION_WEIGHTS[kind] / kinds.count(kind) for kind in kinds])
+        new = left[int(rng.choice(len(left), p=weights / weights.sum()))]
+        chosen.append(new)
+        full = sum(one.about == new.about for one in chosen) >= 2
+        left = [
+            one
+            for one in left
+            if {one.subject, one.value} != {new.subject, new.value} and not (full and one.about == new.about)
+        ]
+    return chosen
+
+
+class Clauses:
+    """Writes clauses, and keeps the list of relations that are still to be told."""
+
+    def __init__(self, phrases: Phrases, relations: Sequence[Claim]) -> None:
+        self.phrases = phrases
+        self.untold = list(relations)
+
+    def sentence(self, group: Sequence[Thing]) -> str:
+        """Who does what where; now and then where first."""
+        if self.phrases.chance(0.15) and (place := self.phrases.ground(group)):
+            return f"{place}, {self.about(group, place=False)}"
+        return self.about(group)
+
+    def about(self, group: Sequence[Thing], *, place: bool = True, verb: bool = True) -> str:
+        """Who does what where: things that do the same. With what one alone holds, sits on or looks at.
+
+        Without `verb` it is no sentence: 'a man walking on the grass'.
+        """
+        phrases = self.phrases
+        who = phrases.several(group) if phrases.look_alike(group) else listed([phrases.thing(one) for one in group])
+        if group[0].action is None:
+            does = f"{'is' if len(group) == 1 else 'are'} {phrases.pick('in view', 'to be seen')}" if verb else ""
+        else:
+            does = phrases.doing(group, verb=verb)
+        where = self._seat(group) or phrases.ground(group, again=0.5) if place else ""
+        words = " ".join(part for part in (who, does, where) if part)
+        return words if len(group) > 1 else words + self._besides(group[0])
+
+    def _seat(self, group: Sequence[Thing]) -> str:
+        """'on a red chair'."""
+        claim = self._take(group[0], "on") if len(group) == 1 else None
+        seat = self.phrases.facts.thing(claim.value) if claim else None
+        if claim is None or seat is None:
+            return ""
+        self.phrases.said.add(claim)
+        return self.phrases.place_at(seat, "on")
+
+    def _besides(self, thing: Thing) -> str:
+        """', holding a red umbrella', ', facing left'."""
+        phrases, parts = self.phrases, []
+        if claim := self._take(thing, "holding"):
+            parts.append(phrases.relating(claim, verb=False))
+        if claim := self._take(thing, "looking at"):
+            parts.append(phrases.relating(claim, verb=False))
+        elif thing.facing and not parts and phrases.chance(0.3):
+            parts.append(phrases.facing(thing))
+        return f", {' and '.join(parts)}" if parts else ""
+
+    def _take(self, subject: Thing, about: str) -> Claim | None:
+        """A relation of the subject that is still to be told; it counts as told then."""
+        found = next((one for one in self.untold if (one.subject, one.about) == (subject.object_id, about)), None)
+        if found:
+            self.untold.remove(found)
+        return found
+
+    def relations(self) -> list[str]:
+        """A clause for each relation that is still to be told."""
+        told, self.untold = [self._related(claim) for claim in self.untold], []
+        return told
+
+    def _related(self, claim: Claim) -> str:
+        phrases = self.phrases
+        subject, other = phrases.facts.thing(claim.subject), phrases.facts.thing(claim.value)
+        assert subject is not None
+        assert other is not None
+        if claim.about in ("holding", "looking at"):
+            return f"{phrases.thing(subject)} {phrases.relating(claim)}"
+        phrases.said.add(claim)
+        if claim.about == "same colour as":
+            words = phrases.pick(*SAME_COLOUR)
+            return f"{phrases.coloured_part(subject)} {words} {phrases.coloured_part(other)}"
+        if other.label in DOERS or phrases.chance(0.5):
+            return f"{phrases.thing(subject)} is {claim.about} {phrases.thing(other)}"
+        return f"{phrases.thing(subject)} is {phrases.place_at(other, claim.about)}"
+
+
+def together(things: Sequence[Thing], phrases: Phrases, part: float) -> list[list[Thing]]:
+    """The things in their order, neighbours that do the same in pairs as often as `part` says."""
+    groups: list[list[Thing]] = []
+    for one in things:
+        last = groups[-1] if groups else []
+        alike = bool(last) and one.action is not None and _likeness(last[0]) == _likeness(one)
+        if alike and len(last) < 2 and phrases.chance(part):
+            last.append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _likeness(thing: Thing) -> tuple[str, str | None, str | None]:
+    return thing.label, thing.action, thing.ground
+
+
+def by_label(things: Iterable[Thing]) -> Mapping[str, list[Thing]]:
+    """The things of each label, both in their order."""
+    groups: dict[str, list[Thing]] = {}
+    for one in things:
+        groups.setdefault(one.label, []).append(one)
+    return groups
