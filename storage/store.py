@@ -41,6 +41,8 @@ class TableRef:
     rows: int
     fingerprint: str
     captioner: str = ""
+    found: bool = field(default=False, compare=False)
+    """Whether the stage that gives it found the work done: it says how a run went, nothing about the file."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Output:
     captioner: str
     footer: Footer
     started: float = field(default_factory=time.perf_counter)
+    written: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -185,7 +188,9 @@ class Output:
     def _ref(self, table: str, path: str) -> TableRef:
         if (footer := self.store.footer(path)) is None:
             raise StoreError(f"{path} is gone from {self.store.location}. Run again to make it anew.")
-        return TableRef(table, self.shard, path, footer.rows, footer.fingerprint, self.captioner)
+        return TableRef(
+            table, self.shard, path, footer.rows, footer.fingerprint, self.captioner, found=not self.written
+        )
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -211,6 +216,7 @@ class Output:
                 footer = dataclasses.replace(self.footer, notes=writer.notes, rows=one.rows)
                 one.close({"caption_movies": json.dumps(dataclasses.asdict(footer), sort_keys=True)}
                           | {"fingerprint": self.fingerprint})  # fmt: skip
+        self.written = True
         self._log(writer)
 
     def _log(self, writer: "Writer") -> None:
