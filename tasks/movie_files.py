@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,9 +77,32 @@ def find_movies(paths: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def passed_over(paths: Sequence[str]) -> dict[str, int]:
+    """Ending to number of the files in folders that are not taken for movies, the most frequent ending first.
+
+    Hidden files are not counted, and none that are named themselves. The ending of a file without one is ''.
+    """
+    named = {os.path.abspath(path) for path in paths}
+    left = {
+        path: _ending(path)
+        for folder in paths
+        if os.path.isdir(folder)
+        for path in map(os.path.abspath, _files_below(folder))
+        if _ending(path) not in MOVIE_ENDINGS and path not in named and not os.path.basename(path).startswith(".")
+    }
+    return dict(sorted(Counter(left.values()).items(), key=lambda one: (-one[1], one[0])))
+
+
 def _movies_below(folder: str) -> Iterator[str]:
-    below = [os.path.join(here, name) for here, _, names in os.walk(folder) for name in names]
-    yield from sorted(path for path in below if os.path.splitext(path)[1].lower() in MOVIE_ENDINGS)
+    yield from sorted(path for path in _files_below(folder) if _ending(path) in MOVIE_ENDINGS)
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    return (os.path.join(here, name) for here, _, names in os.walk(folder) for name in names)
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def identify_movies(paths: Sequence[str]) -> list[MovieFile]:

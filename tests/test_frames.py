@@ -15,6 +15,7 @@ from storage.store import Store
 from storage.tables import Frame, Movie, Shot
 from tasks.errors import ConfigError, MovieError
 from tasks.frames import Extracted, FramesConfig, extract_shard, find_movies, identify_movies
+from tasks.movie_files import passed_over
 
 VIDEOS = Path(__file__).parent / "data" / "videos"
 SINTEL = ("h264.mp4", "hevc10_aac.mp4", "vp9_opus.webm", "rot90.mp4", "vfr_24_12.mp4")
@@ -351,6 +352,15 @@ def test_find_movies(tmp_path: Path) -> None:
     named = [str(tmp_path / "deep/notes.txt"), str(tmp_path), str(tmp_path / "gone.mp4"), str(tmp_path / "z.mp4")]
     found = [str(Path(path).relative_to(tmp_path)) for path in find_movies(named)]
     assert found == ["deep/notes.txt", "deep/a.MKV", "deep/er/b.webm", "z.mp4", "gone.mp4"]
+
+
+def test_files_passed_over_are_counted_by_their_ending(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.mp4", "sound.M4A", "deep/b.txt", "c.txt", "README", ".hidden", "named.txt"):
+        (tmp_path / name).touch()
+    given = [str(tmp_path), str(tmp_path / "deep"), str(tmp_path / "named.txt"), str(tmp_path / "gone.txt")]
+    assert list(passed_over(given).items()) == [(".txt", 2), ("", 1), (".m4a", 1)]
+    assert passed_over([str(tmp_path / "a.mp4")]) == {}
 
 
 @pytest.mark.parametrize(
