@@ -1,17 +1,18 @@
 """The `caption-movies` command: starts flows, asks the store.
 
-Exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined; 1 something failed; 2 wrong usage; 130
-stopped by Ctrl-C.
+Exit codes: see EXIT_CODES.
 """
 
 import argparse
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
 from storage.errors import CaptionMoviesError
@@ -24,9 +25,10 @@ DEMO_STORE = "demo-store"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "data" / "videos"
 DEMO_MOVIES = ("test_clip_10s.mp4", "bigbuckbunny.mp4", "chaplin.mp4")
 """Trailers of open movies (Blender Foundation, CC BY 3.0) and a scene in the public domain."""
+INTERRUPTED = 128 + signal.SIGINT
 EXIT_CODES = (
     "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined (run only); 1 failed; "
-    "2 wrong usage; 130 stopped by Ctrl-C"
+    "2 wrong usage, or a name that is not known; 130 stopped by Ctrl-C; 143 stopped by SIGTERM"
 )
 
 
@@ -41,9 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Stopped as stopped:
+        print(LAST_WORDS, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
-        print("\ncaption-movies: stopped. What is finished is safe; run the same again to go on.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,7 +203,7 @@ def _references(options: argparse.Namespace) -> int:
 
 
 def start() -> None:
-    """The console script: `main`, and then an end without last words.
+    """The console script: `main`, and then an end without last words; of a stopped run without waiting for Prefect.
 
     DuckDB's binding prints dozens of lines of leaks when a process with threads ends after an error; they would stand
     where the last lines of the command belong. This handler is registered before any other, so it runs after them all.
@@ -207,6 +211,8 @@ def start() -> None:
     codes: list[int] = []
     atexit.register(_leave, codes)
     codes.append(main())
+    if codes[0] >= INTERRUPTED:
+        leave_at_once(codes[0])
     sys.exit(codes[0])
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
@@ -15,7 +16,7 @@ from flows.show_progress import Progress
 from storage.store import Store, TableRef
 from tasks.captions import captioner_name
 from tasks.errors import ConfigError
-from tasks.movie_files import MovieFile, find_movies, identify_movies
+from tasks.movie_files import MovieFile, find_movies, identify_movies, passed_over
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,18 @@ def wanted_movies(movies: Sequence[str]) -> list[str]:
     raise ConfigError(f"no movies in {', '.join(movies) or 'an empty list'}. Give movie files, or folders of them.")
 
 
+def not_taken(movies: Sequence[str]) -> str:
+    """What is to be said of files in the folders that are not taken for movies; empty when there are none."""
+    endings = passed_over(movies)
+    if not endings:
+        return ""
+    listed = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings.items())
+    return (
+        f"{sum(endings.values())} files in the folders do not end like movies and are left out ({listed}); "
+        "to take one all the same, name the file itself"
+    )
+
+
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
     """Read the configuration, open the store, find and identify the movies.
 
@@ -93,11 +106,14 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str")
     limit_arenas()
     settings = read_configuration(config)
     paths = wanted_movies(movies)
+    log = get_run_logger().info
+    if left := not_taken(movies):
+        log(left)
     run_id = str(flow_run.id or uuid4())
     opened = Store(store, run_id)
     opened.files.probe()
     opened.files.sweep()
     found = identify_movies(paths)
     artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")
-    progress = Progress.start(run_id, movies=len(found))
+    progress = Progress.start(run_id, len(found), log)
     return Run(movies=found, store=opened, config=settings, progress=progress, progress_artifact=artifact)

@@ -1,17 +1,32 @@
-"""How far a run is: counted once, shown as a bar in the terminal and as a progress artifact in Prefect."""
+"""How far a run is: counted once, shown as bars in a terminal, lines in a log, an artifact in Prefect."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import wraps
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import ClassVar, ParamSpec, TypeVar
 
 from flows.keep_memory_small import give_back
+from flows.stop_gently import pieces
 
 P = ParamSpec("P")
 T = TypeVar("T")
-STAGES = ("extract", "detect", "caption", "check", "score")
+Say = Callable[[str], None]
+DONE = {
+    "extract": "extracted",
+    "detect": "detected",
+    "caption": "captioned",
+    "check": "checked",
+    "score": "scored",
+}
+"""What is said of a shard when a stage is done with it."""
+STAGES = tuple(DONE)
+EVERY_SECONDS = 10.0
+"""Between two lines, at least; nothing is said while nothing changes."""
 
 
 @dataclass
@@ -20,31 +35,51 @@ class Progress:
 
     running: ClassVar[dict[str, "Progress"]] = {}
     listeners: ClassVar[list[Callable[["Progress"], None]]] = []
+    """Called at every change."""
+    lines: ClassVar[list[Say]] = []
+    """Told a line now and then, and one at the end."""
 
     run_id: str
     movies: int
+    log: Say | None = None
+    """The log of this run: told the same lines."""
     movies_done: set[str] = field(default_factory=set)
     shards: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    """Those of the shards that stood there finished already."""
     rows: Counter[str] = field(default_factory=Counter)
+    began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def start(cls, run_id: str, movies: int) -> "Progress":
+    def start(cls, run_id: str, movies: int, log: Say | None = None) -> "Progress":
         """Begin to count a run. Runs that ended before their report are forgotten: a process has one at a time."""
-        cls.running.clear()
-        cls.running[run_id] = one = cls(run_id, movies)
+        for old in list(cls.running.values()):
+            old.forget()
+        cls.running[run_id] = one = cls(run_id, movies, log)
+        # The run's log asks the context which server it writes to.
+        threading.Thread(target=copy_context().run, args=(one._say_now_and_then,), daemon=True).start()
         one.tell()
         return one
 
-    def finish(self) -> None:
-        """Stop counting."""
-        self.tell()
-        self.running.pop(self.run_id, None)
+    def finish(self, how: str = "done") -> None:
+        """Stop counting, and say the last line."""
+        if self.run_id in self.running:
+            self.forget()
+            self.tell()
+            self.say(f"{how}: {self.as_line()}")
 
-    def advance(self, stage: str, rows: int) -> None:
+    def forget(self) -> None:
+        """Stop counting without a word."""
+        self.running.pop(self.run_id, None)
+        self._ended.set()
+
+    def advance(self, stage: str, rows: int, *, found: bool = False) -> None:
         """One shard of a stage is done."""
         with self._lock:
             self.shards[stage] += 1
+            self.found[stage] += found
             self.rows[stage] += rows
         self.tell()
 
@@ -59,6 +94,28 @@ class Progress:
         for listener in list(self.listeners):
             listener(self)
 
+    def say(self, line: str) -> None:
+        """Say a line, with the time since the start."""
+        seconds = timedelta(seconds=round(time.monotonic() - self.began))
+        for say in [*self.lines, *filter(None, [self.log])]:
+            say(f"{seconds} {line}")
+
+    def as_line(self) -> str:
+        """Movies and frames, and the shards that each stage is done with."""
+        done = [f"{word} {self.shards[stage]}{self._found(stage)}" for stage, word in DONE.items()]
+        decoded = f"{len(self.movies_done)} of {self.movies} movies decoded, {self.rows['extract']} frames"
+        return f"{decoded}; shards {', '.join(done)}"
+
+    def _found(self, stage: str) -> str:
+        return f" ({self.found[stage]} found finished)" if self.found[stage] else ""
+
+    def _say_now_and_then(self) -> None:
+        said = self.as_line()
+        while not self._ended.wait(EVERY_SECONDS):
+            if (line := self.as_line()) != said:
+                self.say(line)
+                said = line
+
     @property
     def fraction(self) -> float:
         """Part of the run that is done, 0 to 1; shards of movies not decoded yet are estimated from those that are."""
@@ -69,20 +126,18 @@ class Progress:
 
 def watched(stage: Callable[P, T], name: str) -> Callable[P, T]:
     """A stage that tells its run's progress when it is done, and leaves no free memory behind. The store is among its
-    arguments.
+    arguments. Not begun when the run is being stopped.
     """
 
     @wraps(stage)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        done = stage(*args, **kwargs)
+        with pieces.one():
+            done = stage(*args, **kwargs)
         store = next((one for one in (*args, *kwargs.values()) if hasattr(one, "run_id")), None)
         if store is not None and (progress := Progress.running.get(store.run_id)):
-            progress.advance(name, _rows(done))
+            ref = getattr(done, "frames", done)
+            progress.advance(name, int(getattr(ref, "rows", 0)), found=getattr(ref, "found", False))
         give_back()
         return done
 
     return run
-
-
-def _rows(done: Any) -> int:
-    return int(getattr(getattr(done, "frames", done), "rows", 0))

@@ -35,10 +35,10 @@ POLICY: Any = {
 
 extract = Task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **POLICY)
 detect: Task[..., TableRef] = Task(
-    watched(on_device(detections.detect_objects), "detect"), name="detect-objects", tags=["gpu"], **POLICY
+    on_device(watched(detections.detect_objects, "detect")), name="detect-objects", tags=["gpu"], **POLICY
 )
 caption: Task[..., TableRef] = Task(
-    watched(on_device(captions.caption_frames), "caption"), name="caption-frames", tags=["gpu"], **POLICY
+    on_device(watched(captions.caption_frames, "caption")), name="caption-frames", tags=["gpu"], **POLICY
 )
 check: Task[..., TableRef] = Task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
 score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)

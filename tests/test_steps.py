@@ -3,13 +3,18 @@
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from prefect import flow, task
+from rows import movie
 
 from flows.hold_devices import DeviceSlots
 from flows.show_progress import Progress, watched
 from flows.steps import POLICY, caption, check, detect, extract, score, summarise
+from storage.store import Store, TableRef
+from storage.tables import Movie
 from tasks.errors import CheckpointError, TransientError
 
 QUICK = POLICY | {"retry_delay_seconds": 0}
@@ -99,6 +104,7 @@ def test_a_slot_is_given_back_after_an_error() -> None:
 @dataclass
 class Ref:
     rows: int
+    found: bool = False
 
 
 @dataclass
@@ -119,3 +125,38 @@ def test_progress_counts_shards_and_estimates_the_rest() -> None:
         assert progress.fraction == 1
     finally:
         progress.finish()
+
+
+def test_progress_is_said_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.show_progress.EVERY_SECONDS", 0.01)
+    heard: SimpleQueue[str] = SimpleQueue()
+    progress = Progress.start("run", 2, heard.put)
+    watched(lambda store: Ref(rows=10, found=True), "extract")(FakeStore("run"))
+    watched(lambda store: Ref(rows=30), "detect")(FakeStore("run"))
+    expected = (
+        "1 of 2 movies decoded, 10 frames; shards extracted 1 (1 found finished), detected 1, captioned 0, checked 0, "
+        "scored 0"
+    )
+    progress.movie_done("a")
+    while not (line := heard.get(timeout=60)).endswith(expected):
+        assert "movies decoded" in line  # said between two of the lines above
+    progress.finish()
+    rest = [heard.get(timeout=60)]
+    assert rest[0].endswith(f"done: {expected}"), "nothing is said twice"
+    progress.finish()
+    assert heard.empty()
+
+
+def test_work_that_stood_there_is_known_from_work_that_was_done(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+
+    def stage() -> TableRef:
+        output = store.output([Movie], stage="movies", shard="mabc", version=1, config={})
+        if not output.is_current():
+            with output.writer() as write:
+                write(movie())
+        return output.ref
+
+    first, again = stage(), stage()
+    assert (first.found, again.found) == (False, True)
+    assert first == again

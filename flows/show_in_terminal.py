@@ -1,0 +1,62 @@
+"""Progress on stderr: a bar per stage in a terminal, a line now and then in a log, a file or a pipe."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flows.show_progress import STAGES
+from flows.show_progress import Progress as Counts
+
+UNITS = dict(zip(STAGES, ("frames", "objects", "captions", "verdicts", "scores"), strict=True))
+
+
+@contextmanager
+def shown_progress(*, verbose: bool) -> Iterator[None]:
+    """Show the progress of the runs begun inside. With `verbose` the lines stand in Prefect's log, and not twice."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _bars(console):
+            yield
+    elif verbose:
+        yield
+    else:
+        with _lines():
+            yield
+
+
+@contextmanager
+def _lines() -> Iterator[None]:
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    Counts.lines.append(say)
+    try:
+        yield
+    finally:
+        for counts in list(Counts.running.values()):  # a run that came to its end has finished itself
+            counts.finish("stopped")
+        Counts.lines.remove(say)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[None]:
+    columns = (
+        TextColumn("{task.description:8}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} shards"),
+        TextColumn("{task.fields[rows]} {task.fields[unit]}"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as bars:
+        tasks = {stage: bars.add_task(stage, total=0, rows=0, unit=UNITS[stage]) for stage in STAGES}
+
+        def listen(counts: Counts) -> None:
+            for stage, task in tasks.items():
+                total = max(counts.shards["extract"], counts.shards[stage])
+                bars.update(task, completed=counts.shards[stage], total=total, rows=counts.rows[stage])
+
+        Counts.listeners.append(listen)
+        try:
+            yield
+        finally:
+            Counts.listeners.remove(listen)
