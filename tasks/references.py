@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,15 @@ def import_references(path: str, store: Store, source: str) -> list[TableRef]:
     by_movie: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for frame_id, text, _ in texts:
         by_movie[_movie_of(frame_id)].append((frame_id, text))
-    return [_write(movie_id, rows, store, source) for movie_id, rows in sorted(by_movie.items())]
+    return [write_references(movie_id, rows, store, source) for movie_id, rows in sorted(by_movie.items())]
 
 
 def _movie_of(frame_id: str) -> str:
     return frame_id.rpartition("_")[0]
 
 
-def _write(movie_id: str, rows: list[tuple[str, str]], store: Store, source: str) -> TableRef:
+def write_references(movie_id: str, rows: Sequence[tuple[str, str]], store: Store, source: str) -> TableRef:
+    """Write one movie's references of a source, (frame_id, text) each; those that stand there are replaced."""
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     output = store.output(
         [Reference],

@@ -16,7 +16,7 @@ from tasks.masks import encode
 from tasks.metrics import Cited
 from tasks.metrics.grounding import count, ratios
 from tasks.object_naming import clean_label
-from toyworld.captions import STYLES, compose, write_caption
+from toyworld.captions import compose, write_caption
 from toyworld.claims import attribute_spans, claims_of, judged, read
 from toyworld.drawing import draw
 from toyworld.facts import ATTRIBUTES, GROUND, RELATIONS, Claim, Facts, Thing, judge
@@ -26,6 +26,7 @@ from toyworld.sampling import sample
 from toyworld.scene import Actor, Scene, View
 from toyworld.seeing import facts_of
 from toyworld.vocabulary import LABELS
+from toyworld.wordings import STYLES
 
 KNOWN = frozenset(map(clean_label, LABELS))
 

@@ -14,7 +14,7 @@ from toyworld.picture import Picture
 
 ObjectIds = Mapping[int, tuple[str, ...]]
 """Object ids by the segment_id of the picture's region they stand for, in prompt order: one of a thing, one or more
-of stuff. A region that nobody named is not there."""
+of stuff. Regions in the order of their first ids; one that nobody named is not there."""
 
 MATCH = 0.5
 """Intersection over union from which a found mask is a true one's."""
@@ -72,9 +72,9 @@ def match(found: Sequence[Detection], picture: Picture) -> dict[int, tuple[str, 
                 pairs.append((-iou, region.segment_id, one.segment_id))
     matched: dict[int, int] = {}
     for _, true_id, found_id in sorted(pairs):
-        if true_id not in matched and found_id not in matched.values():
-            matched[true_id] = found_id
-    return {true_id: ids[found_id] for true_id, found_id in sorted(matched.items())}
+        if found_id not in matched and true_id not in matched.values():
+            matched[found_id] = true_id
+    return {matched[found_id]: names for found_id, names in ids.items() if found_id in matched}
 
 
 def _mask(one: Detection, shape: tuple[int, ...]) -> Mask:
