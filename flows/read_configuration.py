@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from tasks import captioners, detectors
 from tasks.captions import CaptionConfig
+from tasks.checkpoints import looks_local
 from tasks.detections import DetectConfig
 from tasks.errors import ConfigError, UnknownNameError
 from tasks.frames import FramesConfig
@@ -38,7 +40,8 @@ def profiles() -> dict[str, Path]:
 def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
     """A ready profile by name, a TOML file by its path, or a configuration as it is.
 
-    Raises UnknownNameError for a profile, section or key that is not there, and ConfigError for an impossible value.
+    Raises UnknownNameError for a profile, section, key or backend that is not there, and ConfigError for an impossible
+    value, or a path where nothing is.
     """
     if isinstance(source, PipelineConfig):
         return source
@@ -55,7 +58,10 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return _beside(config, path.parent)
+    config = _beside(config, path.parent)
+    _check_backends(config)
+    _check_paths(config, said, path)
+    return config
 
 
 def _check_keys(said: dict[str, Any], path: Path) -> None:
@@ -81,3 +87,26 @@ def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
     detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
     caption = replace(config.caption, checkpoint=place(config.caption.checkpoint), adapter=adapter)
     return replace(config, detect=detect, caption=caption)
+
+
+def _check_backends(config: PipelineConfig) -> None:
+    for kind, name, known in (
+        ("detector", config.detect.backend, detectors.available()),
+        ("captioner", config.caption.backend, captioners.available()),
+    ):
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+
+
+def _check_paths(config: PipelineConfig, said: dict[str, Any], profile: Path) -> None:
+    """What is meant as a path has to be there: else the hub would be asked for it, much later."""
+    for section, key in (("detect", "checkpoint"), ("caption", "checkpoint"), ("caption", "adapter")):
+        value = getattr(getattr(config, section), key)
+        if not value or not looks_local(value) or (place := Path(value).expanduser()).exists():
+            continue
+        ready = " What the demo needs is made by: make setup." if profile in profiles().values() else ""
+        raise ConfigError(
+            f"{profile}: [{section}] {key} = {said[section][key]!r} is a path, and nothing is at {place.absolute()}. "
+            "A path that begins with a dot counts from the profile's own folder, any other from the current one. "
+            f"Correct it, or give a hub id (owner/name).{ready}"
+        )

@@ -39,6 +39,15 @@ class Checkpoint:
         return f"{name}@{self.digest[:12]}"
 
 
+def looks_local(source: str) -> bool:
+    """Whether a source is meant as a path: no hub id begins with `/`, `.` or `~`, or has two slashes; and where a
+    `folder` is, `folder/name` is rather in it than on the hub.
+    """
+    path = Path(source).expanduser()
+    only = source.startswith((".", "~")) or path.is_absolute() or source.count("/") > 1
+    return only or (len(path.parts) > 1 and path.parent.is_dir())
+
+
 def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
     """A local folder as it is, anything else from the hub or its local cache.
 
@@ -49,6 +58,10 @@ def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
     folder = Path(source).expanduser()
     local = folder.is_dir()
     if not local:
+        if looks_local(source):
+            raise CheckpointError(
+                f"there is no folder {folder.absolute()}. Check the path, or give a hub id (owner/name)."
+            )
         folder = _from_hub(source, revision)
     files = _files(folder)
     if not any(path.suffix == ".safetensors" for path in files):

@@ -240,3 +240,10 @@ def test_the_small_checkpoints_are_the_same_bytes_on_other_cpus(tmp_path: Path) 
         )  # fmt: skip
         digests.append([digest_of(tmp_path / instructions / name) for name in ("detector", "captioner")])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("source", ["/no/such", "./no-such", "~/no-such", "a/b/c"])
+def test_a_path_where_nothing_is_is_not_asked_of_the_hub(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, AssertionError("the hub was asked"))
+    with pytest.raises(CheckpointError, match="there is no folder /"):
+        find_checkpoint(source)

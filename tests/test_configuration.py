@@ -1,5 +1,6 @@
 """Profiles: ready ones, files, and what is said of wrong ones."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,13 @@ def test_groundcap_is_the_published_system() -> None:
 
 
 def test_a_path_that_begins_with_a_dot_is_beside_the_profile(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "profiles" / "detector").mkdir(parents=True)
+    path = tmp_path / "profiles" / "mine.toml"
     path.write_text('[detect]\ncheckpoint = "./detector"\n[caption]\nadapter = "../adapter"\n')
     config = read_configuration(str(path))
-    assert config.detect.checkpoint == str(tmp_path / "detector")
-    assert config.caption.adapter == str(tmp_path.parent / "adapter")
+    assert config.detect.checkpoint == str(tmp_path / "profiles" / "detector")
+    assert config.caption.adapter == str(tmp_path / "adapter")
     assert config.caption.checkpoint == PipelineConfig().caption.checkpoint
 
 
@@ -51,6 +54,47 @@ def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, error: ty
     path = tmp_path / "wrong.toml"
     path.write_text(text)
     with pytest.raises(error, match=says):
+        read_configuration(str(path))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "place"),
+    [
+        ("detect", "checkpoint", "../../toyworld/checkpoints/detector", "../../toyworld/checkpoints/detector"),
+        ("caption", "checkpoint", "/no/such/folder", "/no/such/folder"),
+        ("caption", "adapter", "~/no-such-adapter", "~/no-such-adapter"),
+        ("caption", "adapter", "models/pixtral/adapter", "models/pixtral/adapter"),
+        ("detect", "checkpoint", "models/detector", "models/detector"),
+    ],
+)
+def test_a_path_where_nothing_is_is_said_with_profile_key_and_place(
+    section: str, key: str, value: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a" / "b" / "c"
+    (folder / "models").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    path = folder / "demo copy.toml"
+    path.write_text(f'[{section}]\n{key} = "{value}"\n')
+    resolved = str((folder / Path(place).expanduser()).resolve())
+    with pytest.raises(ConfigError, match=re.escape(f"demo copy.toml: [{section}] {key} = '{value}'")) as error:
+        read_configuration(str(path))
+    assert f"nothing is at {resolved}. " in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["owner/name", "name", "models/here", ""])
+def test_a_hub_id_or_a_path_that_is_there_is_taken(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[detect]\ncheckpoint = "{value}"\n')
+    assert read_configuration(str(path)).detect.checkpoint == value
+
+
+@pytest.mark.parametrize(("section", "says"), [("detect", "mask2former"), ("caption", "pixtral")])
+def test_an_unknown_backend_is_said_at_once(section: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(f'[{section}]\nbackend = "{says}x"\n')
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{says}'"):
         read_configuration(str(path))
 
 

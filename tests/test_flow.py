@@ -230,6 +230,7 @@ def test_a_step_that_fails_for_good_is_named_and_the_rest_is_kept(
 ) -> None:
     store = tmp_path / "store"
     wrong = tmp_path / "wrong.toml"
+    (tmp_path / "no.json").write_text("no script")
     wrong.write_text(
         scripted_profile(tmp_path).read_text().replace('checkpoint = ""', f'checkpoint = "{tmp_path}/no.json"', 1)
     )
