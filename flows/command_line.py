@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
-from storage.errors import CaptionMoviesError
+from storage.errors import CaptionMoviesError, ParametersError, UnknownNameError
 from storage.store import code_version
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ DEMO_STORE = "demo-store"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "data" / "videos"
 DEMO_MOVIES = ("test_clip_10s.mp4", "bigbuckbunny.mp4", "chaplin.mp4")
 """Trailers of open movies (Blender Foundation, CC BY 3.0) and a scene in the public domain."""
+FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 EXIT_CODES = (
     "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined (run only); 1 failed; "
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except CaptionMoviesError as error:
         print(f"caption-movies: {error}", file=sys.stderr)
-        return 1
+        return WRONG_USAGE if isinstance(error, UnknownNameError | ParametersError) else FAILED
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -136,6 +137,9 @@ def _print_end(report: "Report") -> None:
     print(f"frames    {report.frames} in {report.shots} shots, {report.detections} detections"
           + (f", {report.failed_frames} frames failed (table failures)" if report.failed_frames else ""))  # fmt: skip
     print(f"captions  {report.captions_ok} ok of {report.captions} by {report.captioner}")
+    if report.captions_citing_nothing:
+        silent = f"{report.captions_citing_nothing} of {report.captions}"
+        print(f"          {silent} cite no object, which is precision 1 by convention")
     if report.quarantined:
         faults = ", ".join(f"{code} {number}" for code, number in report.quarantined.items())
         print(f"          {report.captions - report.captions_ok} quarantined (one can have several faults): {faults}")
@@ -160,7 +164,7 @@ def _sql(options: argparse.Namespace) -> int:
     wrong = [one for one in options.parameters if "=" not in one]
     if wrong:
         print(f"caption-movies: {wrong[0]!r} is not NAME=VALUE. Put SQL in one pair of quotes.", file=sys.stderr)
-        return 2
+        return WRONG_USAGE
     parameters = dict(one.split("=", 1) for one in options.parameters)
     with catalog.connect(options.store) as store:
         answer = catalog.ask(store, options.query, parameters)
@@ -168,6 +172,9 @@ def _sql(options: argparse.Namespace) -> int:
             catalog.show(answer, max_rows=200, max_width=_width())
         else:
             catalog.write_rows(answer, options.format, sys.stdout)
+        if catalog.is_empty(answer):
+            given = f" for {' '.join(options.parameters)}" if parameters else ""
+            print(f"caption-movies: nothing in {options.store} matches{given}", file=sys.stderr)
     return 0
 
 
@@ -199,6 +206,8 @@ def _references(options: argparse.Namespace) -> int:
 
     refs = import_references(options.file, Store(options.store), options.source)
     print(f"{sum(ref.rows for ref in refs)} references by {options.source} in {options.store}")
+    print("next      run the same `caption-movies run` again: it scores against them, and computes nothing else anew")
+    print(f"          caption-movies sql summaries_by_captioner --store {options.store}    shows the scores then")
     return 0
 
 

@@ -37,6 +37,7 @@ class Report:
     detections: int
     captions: int
     captions_ok: int
+    captions_citing_nothing: int
     quarantined: dict[str, int]
     failed_frames: int
     shards_computed: int
@@ -102,6 +103,10 @@ def count_run(run: Run) -> Report:
             detections=count(f"select count(*) from detections where {mine}"),
             captions=count(f"select count(*) from captions where {of_captioner}"),
             captions_ok=count(f"select count(*) from captions_ok where {of_captioner}"),
+            captions_citing_nothing=count(
+                f"""select count(*) from captions where {of_captioner} and error is null
+                    and caption_id not in (select caption_id from mentions where len(object_ids) > 0)"""
+            ),
             quarantined=dict(codes),
             failed_frames=count(f"select count(distinct frame_id) from failures where {mine}"),
             shards_computed=count("select count(*) from stage_runs where run_id = $run_id"),
@@ -116,6 +121,7 @@ def as_markdown(report: Report) -> str:
     lines += [f"| movies {status} | {number} |" for status, number in report.movies.items()]
     lines += [f"| {name} | {getattr(report, name)} |" for name in ("shots", "frames", "detections", "captions")]
     lines += [f"| captions ok | {report.captions_ok} |"]
+    lines += [f"| captions that cite no object | {report.captions_citing_nothing} |"]
     lines += [f"| quarantined: {code} | {number} |" for code, number in report.quarantined.items()]
     lines += [f"| shards computed in this run | {report.shards_computed} |", ""]
     lines += [f"- **{one.step}**: {one.error}" for one in report.failures]

@@ -5,9 +5,10 @@ one. Views read the store anew for every query.
 """
 
 import csv
+import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 import duckdb
 import pyarrow as pa
 
-from storage.errors import StoreError, UnknownNameError
+from storage.errors import ParametersError, StoreError, UnknownNameError
 from storage.files import Files, open_files
 from storage.parquet import columns, read_footer, schema
 from storage.tables import TABLES, Row
@@ -164,31 +165,49 @@ def queries() -> dict[str, Query]:
         if file.name.endswith(".sql"):
             sql = file.read_text(encoding="utf-8")
             question = sql.splitlines()[0].removeprefix("--").strip()
-            code = re.sub(r"--[^\n]*", "", sql)
-            parameters = tuple(dict.fromkeys(re.findall(r"\$([a-z_]+)", code)))
             name = file.name.removesuffix(".sql")
-            found[name] = Query(name, question, sql, parameters)
+            found[name] = Query(name, question, sql, _parameters(sql))
     return found
+
+
+def _parameters(sql: str) -> tuple[str, ...]:
+    code = re.sub(r"--[^\n]*", "", sql)
+    return tuple(dict.fromkeys(re.findall(r"\$([A-Za-z_]\w*)", code)))
 
 
 def ask(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
 ) -> duckdb.DuckDBPyRelation:
-    """Run SQL, or a query by its name. Raises UnknownNameError, or StoreError for missing parameters and SQL errors."""
+    """Run SQL, or a query by its name.
+
+    Raises UnknownNameError for a name that is not there, ParametersError for values that are missing or not asked for,
+    StoreError for what DuckDB finds wrong.
+    """
     given = parameters or {}
-    sql = query
+    sql, wanted = query, _parameters(query)
     if re.fullmatch(r"[A-Za-z_][\w-]*", query.strip()):
         name = query.strip().replace("-", "_")
         if name not in queries():
             raise UnknownNameError("query", name, list(queries()))
-        sql = queries()[name].sql
-        if missing := [one for one in queries()[name].parameters if one not in given]:
-            raise StoreError(f"query {name!r} needs {' '.join(f'{one}=...' for one in missing)}")
+        sql, wanted = queries()[name].sql, queries()[name].parameters
+        _check_parameters(f"query {name!r}", wanted, given, missing=[one for one in wanted if one not in given])
+    else:
+        _check_parameters("this query", wanted, given)  # DuckDB knows better than we what is missing in free SQL
     with translated_errors():
         relation = connection.sql(sql, params=given or None)
     if relation is None:
         raise StoreError("there is no question in that. Ask in SQL, or by the name of a ready query.")
     return relation
+
+
+def _check_parameters(query: str, wanted: Sequence[str], given: Collection[str], missing: Sequence[str] = ()) -> None:
+    unknown = [name for name in given if name not in wanted]
+    if not missing and not unknown:
+        return
+    near = [word for name in unknown[:1] for word in difflib.get_close_matches(name, wanted, n=1)]
+    said = [f"{query} takes {' '.join(f'{name}=...' for name in wanted) or 'no values'}"]
+    said += [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+    raise ParametersError("; ".join(said) + "." + (f" Did you mean {near[0]!r}?" if near else ""))
 
 
 @contextmanager
@@ -204,6 +223,12 @@ def show(relation: duckdb.DuckDBPyRelation, *, max_rows: int, max_width: int) ->
     """Print an answer as a table."""
     with translated_errors():
         relation.show(max_rows=max_rows, max_width=max_width)
+
+
+def is_empty(relation: duckdb.DuckDBPyRelation) -> bool:
+    """Whether an answer has no row. Runs the query once more, to its first row."""
+    with translated_errors():
+        return not relation.limit(1).fetchall()
 
 
 def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> None:

@@ -13,6 +13,10 @@ class SchemaError(StoreError):
     """A row or a file does not match its table."""
 
 
+class ParametersError(StoreError):
+    """Values for a query's parameters are missing, or the query has no such parameters."""
+
+
 class TransientError(CaptionMoviesError):
     """Worth another try: a network, a disk or a server that may come back."""
 

@@ -2,6 +2,7 @@
 
 CaptionMoviesError
 ├── StoreError                 a store, or a file in it, is not what it has to be        (storage/errors.py)
+│   ├── ParametersError        values for a query's parameters are missing, or not its   (storage/errors.py)
 │   └── SchemaError            a row or a file does not match its table                  (storage/errors.py)
 ├── UnknownNameError           a name that is not there; says the nearest one            (storage/errors.py)
 ├── ConfigError                a configuration value that cannot be

@@ -14,6 +14,7 @@ from storage.store import Store
 from storage.tables import (
     TABLES,
     Caption,
+    Mention,
     Reference,
     Shot,
     Verdict,
@@ -90,6 +91,23 @@ def test_every_named_query_runs_and_begins_with_its_question(filled: Store, name
         answer.fetchall()
         if name in {"shot_captions", "caption_origin", "quarantined_captions", "movie_status"}:
             assert len(catalog.ask(connection, name, {key: values[key] for key in query.parameters})) > 0
+
+
+def test_the_summary_says_how_many_captions_there_are_and_how_many_cite_nothing(filled: Store) -> None:
+    failed = caption("mabc_000005", error="no memory")
+    write(filled, [failed], captioner="scripted", shard="mabc/00001")
+    write(filled, [caption("mabc_000006", captioner="other")], captioner="other", shard="mabc/00001")
+    cited = {"kind": "object", "label": "dog", "text": "a dog", "start": 0, "end": 5, "verdict": "ok"}
+    ids = {"mabc_000000/scripted/0": ["dog-0"], "mabc_000001/scripted/0": []}
+    write(
+        filled,
+        [Mention(caption_id=one, mention_index=0, object_ids=found, **cited) for one, found in ids.items()],
+        captioner="scripted",
+    )
+    with catalog.connect(filled.location) as connection:
+        answer = catalog.ask(connection, "summaries_by_captioner")
+        assert answer.columns == ["metric", "other", "scripted"]
+        assert answer.fetchall() == [("captions", 1.0, 3.0), ("captions_citing_nothing", 1.0, 1.0)]
 
 
 def test_wrong_questions_are_answered_helpfully(filled: Store) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rows import Settings, movie
+from rows import Settings, frame, movie, write
 
 from flows.command_line import main
 from storage import catalog
@@ -70,14 +70,47 @@ def test_sql_without_a_query_lists_the_questions(capsys: pytest.CaptureFixture[s
 
 
 def test_wrong_words_say_the_remedy(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sql", "movie_statu", "--store", store]) == 1
+    assert main(["sql", "movie_statu", "--store", store]) == 2
     assert "Did you mean 'movie_status'" in capsys.readouterr().err
     assert main(["sql", "select 1", "from", "movies", "--store", store]) == 2
     assert "quotes" in capsys.readouterr().err
     assert main(["status", "--store", store + "-not-there"]) == 1
     assert "caption-movies run" in capsys.readouterr().err
-    assert main(["run", "nothing", "--store", store, "--profile", "groundcp"]) == 1
-    assert "groundcap" in capsys.readouterr().err
+    assert main(["run", "nothing", "--store", store, "--profile", "groundcp"]) == 2
+    assert "Did you mean 'groundcap'" in capsys.readouterr().err
+
+
+def test_values_that_a_query_does_not_take_are_answered_with_those_it_takes(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, says in (
+        (["caption_origin", "id=x"], "takes caption_id=...; missing: caption_id; unknown: id."),
+        (["movie_status", "movie_id=x"], "'movie_status' takes no values; unknown: movie_id."),
+        (["select title from movies where title = $title", "titel=A"], "unknown: titel. Did you mean 'title'"),
+    ):  # fmt: skip
+        assert main(["sql", *arguments, "--store", store]) == 2
+        assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_an_answer_without_rows_says_so_beside_it(form: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ask = ["sql", "caption_origin", "caption_id=unknown", "--store", store, "--format", form]
+    assert main(ask) == 0
+    said = capsys.readouterr()
+    assert said.err == f"caption-movies: nothing in {store} matches for caption_id=unknown\n"
+    assert "nothing" not in said.out
+    assert main(["sql", "select 1", "--store", store, "--format", form]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_references_say_the_next_step(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Store(store), [frame()])
+    file = tmp_path / "references.jsonl"
+    file.write_text('{"frame_id": "mabc_000000", "caption": "a dog"}\n')
+    assert main(["references", str(file), "--store", store]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"1 references by human in {store}\n")
+    assert re.search(r"^next .*`caption-movies run`", said, re.MULTILINE)
 
 
 def test_check_says_what_is_wrong(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +130,15 @@ def test_the_readme_names_only_what_there_is() -> None:
         assert (REPOSITORY / link).exists(), link
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     assert all(f"\n{target}:" in makefile for target in re.findall(r"^make (\w+)", readme, re.MULTILINE))
+
+
+def test_the_last_lines_say_how_many_captions_cite_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.command_line import _print_end
+    from flows.report_run import Report
+
+    report = Report(
+        store="s", run_id="r", captioner="tiny", files=1, movies={"ok": 1}, shots=1, frames=4, detections=9, captions=4,
+        captions_ok=4, captions_citing_nothing=3, quarantined={}, failed_frames=0, shards_computed=5,
+    )  # fmt: skip
+    _print_end(report)
+    assert re.search(r"^captions  4 ok of 4 by tiny\n +3 of 4 cite no object", capsys.readouterr().out, re.MULTILINE)
