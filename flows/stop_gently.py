@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from storage.errors import CaptionMoviesError
@@ -87,19 +88,22 @@ class stop_gently:  # noqa: N801  a context manager, used like a function
         """Put the handlers in place, again when others put theirs there: Prefect does when its flow begins."""
         if not self._main or threading.current_thread() is not threading.main_thread() or self._stopped:
             return
-        for number in SIGNALS:
-            signal.signal(number, self._first)
+        self._handle(self._first)
 
-    def _first(self, number: int, _frame: object) -> None:
+    def _handle(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        for number, before in self._before.items():
+            if before is not signal.SIG_IGN:  # a job in the background of a script, which Ctrl-C does not mean
+                signal.signal(number, handler)
+
+    def _first(self, number: int, _frame: FrameType | None) -> None:
         self._stopped = Stopped(number)
         pieces.close()
-        for one in SIGNALS:
-            signal.signal(one, self._second)
+        self._handle(self._second)
         _write("\nstopping after the pieces in work; once more stops at once")
         threading.Thread(target=self._end_anyway, daemon=True).start()
         raise self._stopped
 
-    def _second(self, number: int, _frame: object) -> None:
+    def _second(self, number: int, _frame: FrameType | None) -> None:
         leave_at_once(128 + number, LAST_WORDS)
 
     def _end_anyway(self) -> None:

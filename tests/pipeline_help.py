@@ -1,5 +1,6 @@
 """Running the whole pipeline in tests: a fast profile without models, and what to compare of two stores."""
 
+import signal
 from pathlib import Path
 
 import duckdb
@@ -76,3 +77,8 @@ def work_of(store: Path) -> list[tuple[str, str, str, str]]:
     """(stage, shard, captioner, fingerprint) of every piece of work any run has done."""
     glob = str(store / "stage_runs" / "**" / "*.parquet")
     return duckdb.sql(f"select stage, shard, captioner, fingerprint from '{glob}' order by all").fetchall()
+
+
+def hear_ctrl_c() -> None:
+    """For `preexec_fn`: a job in the background of a script has SIGINT ignored, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

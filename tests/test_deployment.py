@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pipeline_help import hear_ctrl_c
 
 from storage import catalog
 
@@ -42,6 +43,7 @@ class Prefect:
             return subprocess.Popen(
                 [sys.executable, "-m", "prefect", *arguments],
                 env=self.environment, cwd=REPOSITORY, stdout=out, stderr=subprocess.STDOUT,
+                preexec_fn=hear_ctrl_c,  # else a worker of tests in the background would never hear of its end
             )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from pipeline_help import files_of, finished_work, rows_of, scripted_profile, work_of
+from pipeline_help import files_of, finished_work, hear_ctrl_c, rows_of, scripted_profile, work_of
 
 from flows.command_line import main
 from flows.stop_gently import LAST_WORDS
@@ -210,8 +210,9 @@ def test_a_run_that_is_stopped_says_so_and_goes_on_when_run_again(
     command += ["--profile", str(scripted_profile(tmp_path))]
     with log.open("w") as out:
         process_ = subprocess.Popen(
-            [sys.executable, *command], env=environment, cwd=REPOSITORY, stdout=out, stderr=out, start_new_session=True
-        )
+            [sys.executable, *command], env=environment, cwd=REPOSITORY, stdout=out, stderr=out, start_new_session=True,
+            preexec_fn=hear_ctrl_c,
+        )  # fmt: skip
     while process_.poll() is None and not list(store.glob("frames/*/*.parquet")):
         time.sleep(0.02)
     os.killpg(process_.pid, number)

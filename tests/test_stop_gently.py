@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pipeline_help import hear_ctrl_c
 
 from flows.stop_gently import LAST_WORDS, Pieces, StoppedBeforeError
 
@@ -23,11 +25,11 @@ def wait():
 """
 
 
-def ends(body: str, *signals: signal.Signals) -> tuple[int, str, str]:
+def ends(body: str, *signals: signal.Signals, before: Callable[[], object] = hear_ctrl_c) -> tuple[int, str, str]:
     """Run a program, send it a signal at each line it prints; gives exit code, stdout, stderr."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(body=body)],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=before,
     )  # fmt: skip
     said = ""
     for number in signals:
@@ -50,6 +52,16 @@ except sg.Stopped as stopped:
     assert (rc, out.split()) == (code, ["up", "caught"])
     assert "stopping after the pieces in work" in err
     assert "Traceback" not in err
+
+
+def test_ctrl_c_stays_ignored_where_it_was() -> None:
+    """As in a job in the background of a script: the Ctrl-C is meant for the one in front."""
+    body = """
+with sg.stop_gently():
+    say("up"); time.sleep(0.2); say("still here")
+"""
+    rc, out, err = ends(body, signal.SIGINT, before=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    assert (rc, out.split("\n")[:2], err) == (0, ["up", "still here"], "")
 
 
 def test_the_second_signal_ends_at_once() -> None:
