@@ -282,3 +282,8 @@ def test_what_is_small_or_hidden_is_no_fact() -> None:
     facts = facts_of(scene, picture, ids_of(name_picture(picture)))
     assert facts.things[0].kind == "boy"
     assert facts.things[0].action is None  # cut off by the picture's edge
+    high = dataclasses.replace(near, x=0.5, y=0.65, ground=0.65)
+    scene = dataclasses.replace(scene, actors=(high,))
+    picture = draw(scene)
+    facts = facts_of(scene, picture, ids_of(name_picture(picture)))
+    assert (facts.things[0].kind, facts.things[0].facing, facts.things[0].action) == (None, None, "run")

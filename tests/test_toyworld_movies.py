@@ -36,11 +36,11 @@ class Made(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Six seconds in three shots, with a cut and a fade between them."""
+    """Eight seconds in three shots, with a cut and a fade between them."""
     folder = tmp_path_factory.mktemp("movie")
     plan = next(
         plan
-        for plan in (plan_movie(seed, seconds=6, shots=3, size=(224, 128)) for seed in range(99))
+        for plan in (plan_movie(seed, seconds=8, shots=3, size=(224, 128)) for seed in range(99))
         if [shot.join for shot in plan.shots] == ["cut", "cut", "fade"]
     )
     path = folder / "movie.mp4"
@@ -146,7 +146,7 @@ def references(store: Store, source: str) -> list[str]:
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    words = ["--seconds", "1.5", "--shots", "1", "--size", "64x36"]
+    words = ["--seconds", "2.5", "--shots", "1", "--size", "64x36"]
     for name, seed in (("a", "4"), ("b", "4"), ("c", "5")):
         main([str(tmp_path / f"{name}.mp4"), "--seed", seed, *words])
     a, b, c = (Path(tmp_path / f"{name}.mp4").read_bytes() for name in "abc")
@@ -157,9 +157,9 @@ def test_the_command_writes_the_truth_too_and_says_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "store"
-    main([str(tmp_path / "m.mp4"), "--seconds", "1.5", "--shots", "1", "--size", "112x64", "--truth", str(store)])
+    main([str(tmp_path / "m.mp4"), "--seconds", "2.5", "--shots", "1", "--size", "112x64", "--truth", str(store)])
     assert check_store(str(store)) == []
-    for words, said in ((["--size", "65x36"], "even sizes"), (["--seconds", "3", "--shots", "9"], "too short")):
+    for words, said in ((["--size", "65x36"], "even sizes"), (["--seconds", "3", "--shots", "9"], "too few")):
         with pytest.raises(SystemExit):
             main([str(tmp_path / "m.mp4"), *words])
         assert said in capsys.readouterr().err

@@ -19,7 +19,7 @@ JOINS = {"cut": 0.6, "fade": 0.25, "dissolve": 0.15}
 """How a shot follows the one before; every movie of four shots or more has all three. Before and after a dissolve the
 camera is still."""
 CAMERAS = {"still": 0.4, "zoom in": 0.2, "zoom out": 0.15, "pan": 0.25}
-FADE_FRAMES, BLACK_FRAMES, DISSOLVE_FRAMES = 7, 2, 10
+FADE_FRAMES, BLACK_FRAMES, DISSOLVE_FRAMES = 11, 2, 10
 """Frames in which a picture goes to or comes from black, is black, and in which two pictures are blended."""
 CLOSE = 0.78
 """Part of the world's width that the camera sees when it is near."""
@@ -27,7 +27,8 @@ ACROSS = {"walk": 0.3, "run": 0.42, "fly": 0.45, "drive": 0.4}
 """How far, as a fraction of the world's width, one gets in a shot."""
 CYCLES = {"walk": 0.9, "run": 1.7, "jump": 1.1, "wave": 1.3, "fly": 2.0, "drive": 0.8, "stand": 0.5}
 """Strides, hops, wing beats in a second."""
-SHORTEST_SECONDS = 1.5
+SHORTEST_FRAMES = 30
+"""Of a shot: a fade in and a fade out leave some frames clear."""
 MOST_ACTORS = (3, 6)
 
 
@@ -121,28 +122,27 @@ def plan_movie(
 ) -> Plan:
     """A movie of about so many seconds in so many shots, size in pixels (both even, for the codec).
 
-    Raises ValueError where shots would be shorter than SHORTEST_SECONDS, or the size is odd.
+    Raises ValueError where shots would be shorter than SHORTEST_FRAMES, or the size is odd.
     """
     width, height = size
     if width % 2 or height % 2:
         raise ValueError(f"{width}x{height} is odd; H.264 asks for even sizes")
-    if shots < 1 or seconds / shots < SHORTEST_SECONDS:
-        raise ValueError(f"{seconds} seconds are too short for {shots} shots of {SHORTEST_SECONDS} seconds or more")
+    frames = round(seconds * frame_rate)
+    if shots < 1 or frames < shots * SHORTEST_FRAMES:
+        raise ValueError(f"{frames} frames are too few for {shots} shots of {SHORTEST_FRAMES} frames or more")
     rng = np.random.default_rng((seed, 9))
     cast = _cast(rng)
     joins = _joins(rng, shots)
-    lengths = _lengths(rng, shots, round(seconds * frame_rate), frame_rate)
+    lengths = _lengths(rng, shots, frames)
     made: list[Shot] = []
-    for index, (join, frames) in enumerate(zip(joins, lengths, strict=True)):
+    for index, (join, length) in enumerate(zip(joins, lengths, strict=True)):
         first = made[-1].first + made[-1].frames if made else 0
         last_place = made[-1].scene.place if made else None
         scene = _scene(rng, seed, index, last_place, cast)
-        motions = tuple(_motion(actor, frames / frame_rate) for actor in scene.actors)
-        scene = replace(scene, actors=tuple(_at_start(actor, motion, frames / frame_rate)
-                                            for actor, motion in zip(scene.actors, motions, strict=True)))  # fmt: skip
-        dissolves = "dissolve" in joins[index : index + 2]
-        views = (View(), View()) if dissolves else _views(rng, scene)
-        made.append(Shot(first=first, frames=frames, scene=scene, motions=motions, views=views, join=join))
+        motions = tuple(_motion(actor, length / frame_rate) for actor in scene.actors)
+        views = (View(), View()) if "dissolve" in joins[index : index + 2] else _views(rng, scene)
+        scene = _at_start(scene, motions, length / frame_rate)
+        made.append(Shot(first=first, frames=length, scene=scene, motions=motions, views=views, join=join))
     return Plan(seed=seed, width=width, height=height, frame_rate=frame_rate, shots=tuple(made))
 
 
@@ -169,12 +169,11 @@ def _joins(rng: np.random.Generator, shots: int) -> list[str]:
     return ["cut", *drawn]
 
 
-def _lengths(rng: np.random.Generator, shots: int, frames: int, frame_rate: int) -> list[int]:
+def _lengths(rng: np.random.Generator, shots: int, frames: int) -> list[int]:
     """Frames of each shot, of different lengths, together `frames`."""
-    shortest = round(SHORTEST_SECONDS * frame_rate)
     weights = rng.uniform(0.6, 1.4, shots)
-    ends = np.round(np.cumsum(weights / weights.sum()) * (frames - shots * shortest)).astype(int)
-    return [shortest + int(length) for length in np.diff([0, *ends.tolist()])]
+    ends = np.round(np.cumsum(weights / weights.sum()) * (frames - shots * SHORTEST_FRAMES)).astype(int)
+    return [SHORTEST_FRAMES + int(length) for length in np.diff([0, *ends.tolist()])]
 
 
 def _scene(rng: np.random.Generator, seed: int, index: int, last_place: str | None, cast: Sequence[Actor]) -> Scene:
@@ -216,9 +215,13 @@ def _motion(actor: Actor, seconds: float) -> Motion:
     )
 
 
-def _at_start(actor: Actor, motion: Motion, seconds: float) -> Actor:
-    """Where it was planned to be, it is in the middle of the shot."""
-    return replace(actor, x=actor.x - motion.across * seconds / 2)
+def _at_start(scene: Scene, motions: Sequence[Motion], seconds: float) -> Scene:
+    """Moved back by half the shot: where actors were planned to be, they are in its middle."""
+    shifted = [
+        replace(actor, x=actor.x - motion.across * seconds / 2)
+        for actor, motion in zip(scene.actors, motions, strict=True)
+    ]
+    return replace(scene, actors=tuple(shifted))
 
 
 def _moved(shot: Shot, seconds: float, aspect: float) -> tuple[Actor, ...]:

@@ -19,7 +19,7 @@ from toyworld.vocabulary import STUFF
 PIXELS = 224 * 128
 KIND_PX, COLOUR_PX, ACTION_PX, FACING_PX = 150, 40, 90, 90
 """Visible area below which a thing's kind, colour, action and facing cannot be told."""
-KIND_HIDDEN, COLOUR_HIDDEN, ACTION_HIDDEN, FACING_HIDDEN = 0.45, 0.55, 0.4, 0.45
+KIND_HIDDEN, COLOUR_HIDDEN, ACTION_HIDDEN, FACING_HIDDEN = 0.4, 0.55, 0.4, 0.4
 """The part of it that others may cover."""
 CUT = 3
 """Pixels of the picture's border, at 224 x 128, on which a thing may lie before it counts as cut off."""
@@ -88,7 +88,9 @@ def _seen_of_scene(scene: Scene, picture: Picture) -> frozenset[str]:
 def _thing(object_id: str, actor: Actor, region: Region, scene: Scene, picture: Picture, stuff: set[str]) -> Thing:
     part = _area(region, picture)
     mask = picture.segment_map == region.segment_id
-    cut = _border_pixels(mask) > CUT * (picture.segment_map.size / PIXELS) ** 0.5
+    most = CUT * (picture.segment_map.size / PIXELS) ** 0.5
+    headless = int(mask[0].sum()) > most
+    cut = int(mask[:, 0].sum() + mask[:, -1].sum() + mask[-1].sum()) > most  # without a head it still stands or sits
 
     def told(value: str | None, area_px: int, hidden: float) -> str | None:
         return value if part * PIXELS >= area_px and region.hidden <= hidden else None
@@ -98,18 +100,13 @@ def _thing(object_id: str, actor: Actor, region: Region, scene: Scene, picture: 
         object_id=object_id,
         label=clean_label(region.label),
         actor_id=actor.actor_id,
-        kind=told(actor.kind, KIND_PX, KIND_HIDDEN),
+        kind=None if headless else told(actor.kind, KIND_PX, KIND_HIDDEN),
         colour=told(actor.colour, COLOUR_PX, COLOUR_HIDDEN),
         action=None if cut else told(actor.action, ACTION_PX, ACTION_HIDDEN),
-        facing=told(_facing(actor), FACING_PX, FACING_HIDDEN),
+        facing=None if headless else told(_facing(actor), FACING_PX, FACING_HIDDEN),
         area=part,
         ground=ground if ground in stuff else None,
     )
-
-
-def _border_pixels(mask: NDArray[np.bool_]) -> int:
-    """Pixels on the left, right and lower border; a head that the upper border cuts off still stands or sits."""
-    return int(mask[:, 0].sum() + mask[:, -1].sum() + mask[-1].sum())
 
 
 def _facing(actor: Actor) -> str | None:
