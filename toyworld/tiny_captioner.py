@@ -44,7 +44,6 @@ def build_tiny_captioner(folder: Path, *, seed: int = 0, sentences: Sequence[str
 
     `sentences` are more text to learn the tokenizer's words from.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_tokenizer(sentences)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -52,32 +51,55 @@ def build_tiny_captioner(folder: Path, *, seed: int = 0, sentences: Sequence[str
     generator = np.random.default_rng(seed)
     redraw(model, generator)
     _speak_up(model, tokenizer, generator)
+    return save_captioner(model, tokenizer, folder, longest_edge_px=1024)
+
+
+def save_captioner(model: Any, tokenizer: Any, folder: Path, *, longest_edge_px: int) -> Path:
+    """Write a captioner in the hub's layout; larger pictures will be shrunk to `longest_edge_px`. Gives the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     model.generation_config = SETTINGS(bos_token_id=1, eos_token_id=2, pad_token_id=11)
     model.save_pretrained(folder)
+    patch_px = model.config.vision_config.patch_size
+    return save_inputs(tokenizer, folder, patch_px=patch_px, longest_edge_px=longest_edge_px)
+
+
+def save_inputs(tokenizer: Any, folder: Path, *, patch_px: int, longest_edge_px: int) -> Path:
+    """Write what a captioner reads through, without a model: tokenizer and picture processor. Gives the folder."""
     tokenizer.save_pretrained(folder)
-    PixtralImageProcessorPil(size={"longest_edge": 1024}, patch_size={"height": 16, "width": 16}).save_pretrained(
-        folder
+    pictures = PixtralImageProcessorPil(
+        size={"longest_edge": longest_edge_px}, patch_size={"height": patch_px, "width": patch_px}
     )
+    pictures.save_pretrained(folder)
     words = {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"}
-    said = {"processor_class": "PixtralProcessor", "patch_size": 16, **words}
+    said = {"processor_class": "PixtralProcessor", "patch_size": patch_px, **words}
     (folder / "processor_config.json").write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
     return folder
 
 
 def tiny_tokenizer(sentences: Sequence[str] = ()) -> Any:
     """A byte-level BPE tokenizer. The tags' brackets are words of their own, and not special: they stay in the text."""
+    before = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return train_tokenizer([*_sentences(), *sentences], VOCABULARY, before, tag_pieces())
+
+
+def train_tokenizer(sentences: Sequence[str], size: int, before: Any, pieces: Sequence[str]) -> Any:
+    """A byte-level BPE tokenizer with `size` words, Pixtral's control words first, and `pieces` beside.
+
+    `before` cuts a text into the runs that words may not reach across; it has to end in a ByteLevel. `pieces` are one
+    token wherever they stand, and not special: they stay in the text.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = before
     tokenizer.decoder = decoders.ByteLevel()
     control = [AddedToken(word, special=True, normalized=False) for word in CONTROL_WORDS]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=size,
         special_tokens=control,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*_sentences(), *sentences], trainer)
-    tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in tag_pieces()])
+    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.add_tokens([AddedToken(piece, special=False, normalized=False) for piece in pieces])
     return TOKENIZER(
         tokenizer_object=tokenizer,
         bos_token="<s>",

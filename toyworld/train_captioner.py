@@ -1,0 +1,265 @@
+"""Train the drawn world's captioner: `python -m toyworld.train_captioner --folder RUN --minutes 120`.
+
+RUN keeps state.safetensors, from which the same command goes on after any interruption, the tokenizer, plan.json and
+log.jsonl. `--export FOLDER` writes the checkpoint: the averaged weights in half precision, in the hub's files.
+
+The run has three phases: the vision tower learns what patches show; the text model learns which detection is which part
+of the picture; then it learns to write. How that is asked for stands in captioner_heads.py.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tasks.accelerator import pick_device
+from tasks.pixtral_inputs import PixtralInputs
+from toyworld.captioner_examples import RELATIONS, Sample, collate, draw_samples, of_views, tokenizer_sentences
+from toyworld.captioner_heads import Batch, Heads
+from toyworld.captioner_model import HEIGHT_PX, PATCH_PX, WIDTH_PX, build_captioner, export, write_inputs
+from toyworld.captioner_trainer import BINDING, SEEING, TELLING, Trainer
+from toyworld.captioner_validation import validate
+from toyworld.captioner_views import draw_views
+from toyworld.fast_cpu import has_bfloat16, keep_freed_memory
+from toyworld.seeds import TRAIN, VALIDATION
+from toyworld.training_run import Clock, Progress, cut_log, keep_plan, note, schedule, seconds_until
+from toyworld.training_state import read_averaged, read_state, write_state
+
+LENGTH_NOISE = 20
+"""Tokens by which lengths are blurred before samples are sorted by them, so that passes have different batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run does. Kept in RUN/plan.json; a run goes on only with the plan that it began with."""
+
+    seed: int = 0
+    steps: int | None = None
+    """Steps in all; None: the length is given in time, and the schedule follows the clock."""
+    batch: int = 16
+    scenes: int = 1024
+    """New scenes in a round."""
+    passes: int = 2
+    """How often a round goes over them, each time with other detections and another caption."""
+    views: int = 4
+    """How often while the vision tower learns alone, each time with another view."""
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.02
+    warm_up: int = 200
+    """Steps until the learning rate is reached."""
+    seeing: float = 0.1
+    """Part of the run in which the vision tower learns alone."""
+    binding: float = 0.25
+    """Part of the run at which captions begin."""
+    words_from: int = 400
+    """Scenes whose captions the tokenizer's words are learnt from."""
+
+
+@dataclass
+class Place(Progress):
+    """Where a run stands."""
+
+    round: int = 0
+    batch: int = 0
+    """Batches of the round that are done, or under way."""
+    alone: bool = False
+    """Whether the round is for the vision tower alone."""
+
+
+def train(
+    folder: Path,
+    plan: Plan,
+    *,
+    seconds_left: float | None = None,
+    device: str = "cpu",
+    start: Path | None = None,
+    save_seconds: float = 120.0,
+    save_steps: int = 0,
+    look_seconds: float = 300.0,
+    looked_at: int = 96,
+) -> Place:
+    """Train until the plan is done, from where the folder's state stands; give back the progress.
+
+    A new run begins with the weights of the run `start`, where one is given.
+
+    The state is written every `save_seconds`, and every `save_steps` steps where that is not 0; every `look_seconds`
+    the averaged weights are tried on so many scenes kept for it.
+    """
+    inputs = inputs_of(folder, plan)
+    trainer, progress = new_trainer(inputs, plan, device), Place()
+    state, log = folder / "state.safetensors", folder / "log.jsonl"
+    if state.exists():
+        progress = Place(**read_state(state, trainer.trained, trainer.averaged, trainer.optimizer))
+        cut_log(log, progress.step)
+    elif start:
+        begin_with(trainer, inputs, start)
+    held_out = draw_samples(VALIDATION[:looked_at], inputs, variants=1)
+    clock, saved, looked, seen = Clock(progress, plan.steps, seconds_left), time.monotonic(), time.monotonic(), []
+    with log.open("a", encoding="utf-8") as file:
+        for batch in batches(plan, progress, inputs):
+            rate = plan.learning_rate * schedule(progress, plan.warm_up)
+            seen.append(trainer.step(batch.to(device), phase_of(plan, progress), rate, progress.step))
+            progress.step += 1
+            clock.tick(progress)
+            done = progress.part >= 1
+            if progress.step % 50 == 0 or done:
+                note(file, progress, _means(seen))
+                seen = []
+            if done or time.monotonic() > looked + look_seconds:
+                note(file, progress, validate(trainer, held_out, plan.batch, inputs.tokenizer.pad_token_id))
+                looked = time.monotonic()
+            if done or time.monotonic() > saved + save_seconds or (save_steps and progress.step % save_steps == 0):
+                said = dataclasses.asdict(progress)
+                write_state(state, trainer.trained, trainer.averaged, trainer.optimizer, said)
+                saved = time.monotonic()
+            if done:
+                break
+    return progress
+
+
+def inputs_of(folder: Path, plan: Plan) -> PixtralInputs:
+    """The run's tokenizer and picture processor, made when they are not there yet."""
+    path = folder / "inputs"
+    if not (path / "processor_config.json").exists():
+        write_inputs(tokenizer_sentences(TRAIN[-plan.words_from :]), path)
+    return PixtralInputs(path)
+
+
+def new_trainer(inputs: PixtralInputs, plan: Plan, device: str) -> Trainer:
+    """An untrained model with its heads."""
+    model = build_captioner(inputs.tokenizer, plan.seed).to(device).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        heads = Heads(model.config, HEIGHT_PX // PATCH_PX, WIDTH_PX // PATCH_PX, len(RELATIONS)).to(device)
+    fast = has_bfloat16() if device == "cpu" else device.startswith("cuda")
+    dtype = torch.bfloat16 if fast else torch.float32
+    return Trainer.new(model, heads, dtype, weight_decay=plan.weight_decay, rate=plan.learning_rate)
+
+
+def begin_with(trainer: Trainer, inputs: PixtralInputs, folder: Path) -> None:
+    """Take over the averaged weights of another run, its words' embeddings word by word; what has no match stays."""
+    others, before = read_averaged(folder / "state.safetensors"), PixtralInputs(folder / "inputs")
+    words, old_words = inputs.tokenizer.get_vocab(), before.tokenizer.get_vocab()
+    same = [(words[word], old_words[word]) for word in sorted(words.keys() & old_words.keys())]
+    new, old = (torch.tensor(list(ids)) for ids in zip(*same, strict=True))
+    own = trainer.trained.state_dict()
+    for name, value in others.items():
+        if (
+            name in own
+            and own[name].shape[1:] == value.shape[1:]
+            and name.endswith(("embed_tokens.weight", "lm_head.weight"))
+        ):
+            own[name][new] = value[old]
+        elif name in own and own[name].shape == value.shape:
+            own[name].copy_(value)
+    for name, value in own.items():
+        trainer.averaged[name].copy_(value)
+
+
+def phase_of(plan: Plan, progress: Place) -> str:
+    """What is learnt at this part of the run. A round that began with the vision tower alone ends so."""
+    if progress.alone if progress.batch else progress.part < plan.seeing:
+        return SEEING
+    return BINDING if progress.part < plan.binding else TELLING
+
+
+def batches(plan: Plan, progress: Place, inputs: PixtralInputs) -> Iterator[Batch]:
+    """Batches from where the progress stands, without end: any of them can be had again from that alone."""
+    while True:
+        if progress.batch == 0:
+            progress.alone = phase_of(plan, progress) == SEEING
+        first = TRAIN.start + (plan.seed * 1000 + progress.round) * plan.scenes
+        seeds = range(first, first + plan.scenes)
+        for batch in _views(plan, progress, seeds) if progress.alone else _told(plan, progress, seeds, inputs):
+            progress.batch += 1
+            yield batch
+        progress.round, progress.batch = progress.round + 1, 0
+
+
+def _views(plan: Plan, progress: Place, seeds: range) -> Iterator[Batch]:
+    """What is left of a round for the vision tower alone."""
+    views = draw_views(seeds, plan.views)
+    order = np.random.default_rng((plan.seed, progress.round)).permutation(len(views))
+    for start in range(progress.batch * plan.batch, len(views) - plan.batch + 1, plan.batch):
+        yield of_views([views[one] for one in order[start : start + plan.batch]])
+
+
+def _told(plan: Plan, progress: Place, seeds: range, inputs: PixtralInputs) -> Iterator[Batch]:
+    """What is left of a round with prompts, and with captions when their time has come."""
+    samples = draw_samples(seeds, inputs, variants=plan.passes)
+    a_pass = plan.scenes // plan.batch
+    for index in range(progress.batch, a_pass * plan.passes):
+        variant, place = divmod(index, a_pass)
+        order = _order(samples, variant, np.random.default_rng((plan.seed, progress.round, variant)), plan.batch)
+        chosen = [samples[one] for one in order[place * plan.batch : (place + 1) * plan.batch]]
+        captions = phase_of(plan, progress) == TELLING
+        yield collate(chosen, variant, inputs.tokenizer.pad_token_id, captions=captions)
+
+
+def _order(samples: list[Sample], variant: int, generator: np.random.Generator, batch: int) -> list[int]:
+    """All samples by chance, but those of like length in one batch."""
+    noise = generator.normal(0, LENGTH_NOISE, len(samples))
+    by_length = np.argsort([len(one.told[variant].ids) for one in samples] + noise, kind="stable")
+    groups = generator.permutation(len(samples) // batch)
+    return [int(one) for group in groups for one in by_length[group * batch : (group + 1) * batch]]
+
+
+def _means(seen: list[dict[str, float]]) -> dict[str, float]:
+    names = {name for one in seen for name in one}
+    return {
+        name: round(sum(values) / len(values), 4)
+        for name in sorted(names)
+        if (values := [one[name] for one in seen if name in one])
+    }
+
+
+def export_run(folder: Path, target: Path, plan: Plan) -> Path:
+    """Write the checkpoint of a run's averaged weights."""
+    inputs = inputs_of(folder, plan)
+    trainer = new_trainer(inputs, plan, "cpu")
+    trainer.trained.load_state_dict(read_averaged(folder / "state.safetensors"))
+    return export(trainer.trained["model"], inputs.tokenizer, target)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="train so long from now on")
+    length.add_argument("--until", metavar="HH:MM", help="train until this time, UTC")
+    length.add_argument("--steps", type=int, help="train so many steps in all; resumed runs give the same weights")
+    parser.add_argument("--start", type=Path, metavar="RUN", help="begin a new run with the weights of another one")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
+    for name in ("seed", "batch", "scenes", "passes", "views"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
+    for name in ("learning_rate", "seeing", "binding"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Plan, name))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, and export where that is asked for."""
+    given = _arguments()
+    keep_freed_memory()
+    torch.set_num_threads(given.threads)
+    names = ("seed", "steps", "batch", "scenes", "passes", "views", "learning_rate", "seeing", "binding")
+    plan = Plan(**{name: getattr(given, name) for name in names})
+    keep_plan(given.folder, plan)
+    seconds = 60 * given.minutes if given.minutes else None
+    seconds = seconds_until(given.until) if given.until else seconds
+    if seconds is not None or plan.steps is not None:
+        device = str(pick_device(given.device))
+        train(given.folder, plan, seconds_left=seconds, device=device, start=given.start)
+    if given.export:
+        export_run(given.folder, given.export, plan)
+
+
+if __name__ == "__main__":
+    main()
