@@ -91,10 +91,7 @@ def not_taken(movies: Sequence[str]) -> str:
     if not endings:
         return ""
     listed = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings.items())
-    return (
-        f"{sum(endings.values())} files in the folders do not end like movies and are left out ({listed}); "
-        "to take one all the same, name the file itself"
-    )
+    return f"left out, because they do not end like movies: {listed}; to take one all the same, name the file itself"
 
 
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.read_configuration import PipelineConfig, profiles, read_configuration
+from flows.run_state import not_taken
 from tasks.errors import ConfigError, UnknownNameError
 
 
@@ -101,3 +102,12 @@ def test_an_unknown_backend_is_said_at_once(section: str, says: str, tmp_path: P
 def test_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"'groundcap'.*demo, groundcap"):
         read_configuration("groundcp")
+
+
+def test_files_left_out_of_folders_are_said_with_the_remedy(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.m4a", "LICENSE"):
+        (tmp_path / name).touch()
+    assert not_taken([str(tmp_path / "a.mp4")]) == ""
+    said = not_taken([str(tmp_path)])
+    assert "1 without ending, 1 .m4a" in said
+    assert "name the file itself" in said
