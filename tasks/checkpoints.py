@@ -40,12 +40,8 @@ class Checkpoint:
 
 
 def looks_local(source: str) -> bool:
-    """Whether a source is meant as a path: no hub id begins with `/`, `.` or `~`, or has two slashes; and where a
-    `folder` is, `folder/name` is rather in it than on the hub.
-    """
-    path = Path(source).expanduser()
-    only = source.startswith((".", "~")) or path.is_absolute() or source.count("/") > 1
-    return only or (len(path.parts) > 1 and path.parent.is_dir())
+    """Whether a source can only be a path: no hub id begins with `/`, `.` or `~`, or has two slashes."""
+    return source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1
 
 
 def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:

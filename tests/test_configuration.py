@@ -65,7 +65,6 @@ def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, error: ty
         ("caption", "checkpoint", "/no/such/folder", "/no/such/folder"),
         ("caption", "adapter", "~/no-such-adapter", "~/no-such-adapter"),
         ("caption", "adapter", "models/pixtral/adapter", "models/pixtral/adapter"),
-        ("detect", "checkpoint", "models/detector", "models/detector"),
     ],
 )
 def test_a_path_where_nothing_is_is_said_with_profile_key_and_place(
