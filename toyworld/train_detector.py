@@ -1,0 +1,283 @@
+"""Train the drawn world's detector: `python -m toyworld.train_detector --folder RUN --minutes 120`.
+
+RUN keeps state.safetensors, from which the same command goes on after any interruption, plan.json and log.jsonl.
+`--export FOLDER` writes the checkpoint: the averaged weights in half precision, in the hub's files.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.accelerator import pick_device
+from tasks.detectors import DetectConfig
+from tasks.detectors.mask2former import Mask2Former, things_of
+from toyworld import training_run
+from toyworld.detector_data import batches, draw_pool, round_seeds
+from toyworld.detector_loss import PixelNaming, Targets, detector_loss
+from toyworld.detector_model import SIZE, detector_processor, model_input, new_detector, write_detector
+from toyworld.detector_report import measure
+from toyworld.fast_cpu import has_bfloat16, keep_freed_memory
+from toyworld.faster_attention import faster_attention
+from toyworld.seeds import VALIDATION
+from toyworld.training_run import Clock, cut_log, keep_plan, note, schedule, seconds_until
+from toyworld.training_state import average_in, read_averaged, read_state, write_state
+from toyworld.vocabulary import LABELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run does. Kept in RUN/plan.json; a run goes on only with the plan that it began with."""
+
+    seed: int = 0
+    steps: int | None = None
+    """Steps in all; None: the length is given in time, and the schedule follows the clock."""
+    batch: int = 12
+    scenes: int = 1536
+    """New scenes in a round."""
+    passes: int = 3
+    """How often a round goes over them."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    warm_up: int = 200
+    """Steps until the learning rate is reached."""
+    averaging: float = 0.998
+    """Decay of the averaged weights, a step."""
+    few: tuple[tuple[float, int], ...] = ((0.04, 3), (0.1, 5))
+    """(until this part of the run, so many actors at most): few objects first."""
+    sizes: tuple[tuple[float, int, int], ...] = ((0.55, 336, 192), (1.0, *SIZE))
+    """(until this part of the run, width and height of the detector's input). Small pictures come first: they take
+    little more than half the time."""
+    small: bool = False
+    """A smaller model, for tests."""
+
+
+@dataclass
+class Progress(training_run.Progress):
+    """Where a run stands."""
+
+    round: int = 0
+    batch: int = 0
+    """Batches of the round that are done."""
+    actors: tuple[int, int] | None = None
+    """How many actors the round's scenes have; None: as they come."""
+    size: tuple[int, int] = SIZE
+    """(width, height) of the round's pictures as the detector gets them."""
+
+
+@dataclass
+class Trainer:
+    """A model in training and all that belongs to it."""
+
+    plan: Plan
+    model: Any
+    naming: PixelNaming
+    """Trained along, see its module; no part of the checkpoint."""
+    averaged: dict[str, Tensor]
+    """The model's weights, averaged over the last steps."""
+    optimizer: torch.optim.Optimizer
+    half: bool
+    """Whether the forward pass is in bfloat16."""
+
+    @classmethod
+    def new(cls, plan: Plan, device: str) -> "Trainer":
+        """An untrained one."""
+        changes = SMALL if plan.small else {}
+        model = new_detector(plan.seed, **changes).to(device).train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            naming = PixelNaming(model.config).to(device)
+        trained = [*model.parameters(), *naming.parameters()]
+        decayed = [value for value in trained if value.ndim > 1]
+        others = [value for value in trained if value.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
+        averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        half = has_bfloat16() if device == "cpu" else device.startswith("cuda")
+        return cls(plan, model, naming, averaged, optimizer, half)
+
+    @property
+    def modules(self) -> torch.nn.ModuleDict:
+        """All that is trained."""
+        return torch.nn.ModuleDict({"detector": self.model, "naming": self.naming})
+
+    def step(self, images: Tensor, targets: Targets, progress: Progress) -> float:
+        """One step on a batch; gives back its loss."""
+        device = self.model.device
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate * schedule(progress, self.plan.warm_up)
+        targets = Targets(targets.classes.to(device), targets.maps.to(device))
+        with torch.autocast(device.type, torch.bfloat16) if self.half else nullcontext():
+            loss = detector_loss(self.model, model_input(images.to(device)), targets, self.naming)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.modules.parameters(), self.plan.clip)
+        self.optimizer.step()
+        average_in(self.averaged, self.model, min(self.plan.averaging, (1 + progress.step) / (10 + progress.step)))
+        progress.step += 1
+        return float(loss.detach())
+
+
+SMALL = {"backbone": {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 16, 16], "depths": [1] * 5}, "decoder_layers": 2}
+
+
+def actors_at(plan: Plan, part: float) -> tuple[int, int] | None:
+    """How many actors scenes have at this part of the run; None: as they come."""
+    return next(((1, most) for until, most in plan.few if part < until), None)
+
+
+def size_at(plan: Plan, part: float) -> tuple[int, int]:
+    """(width, height) of the detector's input at this part of the run."""
+    return next(((width, height) for until, width, height in plan.sizes if part < until), SIZE)
+
+
+def train(
+    folder: Path,
+    plan: Plan,
+    *,
+    seconds_left: float | None = None,
+    device: str = "cpu",
+    executor: Executor | None = None,
+    save_seconds: float = 120.0,
+    save_steps: int = 0,
+    look_seconds: float = 300.0,
+    looked_at: int = 50,
+) -> Progress:
+    """Train until the plan is done, from where the folder's state stands; give back the progress.
+
+    The state is written every `save_seconds`, and every `save_steps` steps where that is not 0; every `look_seconds`
+    the averaged weights are measured on so many scenes kept for it.
+    """
+    trainer, progress = Trainer.new(plan, device), Progress()
+    state, log = folder / "state.safetensors", folder / "log.jsonl"
+    if state.exists():
+        said = read_state(state, trainer.modules, trainer.averaged, trainer.optimizer)
+        progress = Progress(**said | {"actors": said["actors"] and tuple(said["actors"]), "size": tuple(said["size"])})
+        cut_log(log, progress.step)
+    clock, saved, looked, losses = Clock(progress, plan.steps, seconds_left), time.monotonic(), time.monotonic(), []
+    with faster_attention(), log.open("a", encoding="utf-8") as file, ThreadPoolExecutor(1) as thread:
+        for images, targets in _batches(plan, progress, executor, thread):
+            losses.append(trainer.step(images, targets, progress))
+            clock.tick(progress)
+            done = progress.part >= 1
+            if progress.step % 50 == 0 or done:
+                note(file, progress, {"loss": round(sum(losses) / len(losses), 4)})
+                losses = []
+            if done or time.monotonic() > looked + look_seconds:
+                note(file, progress, look(trainer, VALIDATION[:looked_at], progress.size))
+                looked = time.monotonic()
+            if done or time.monotonic() > saved + save_seconds or (save_steps and progress.step % save_steps == 0):
+                write_state(state, trainer.modules, trainer.averaged, trainer.optimizer, dataclasses.asdict(progress))
+                saved = time.monotonic()
+            if done:
+                break
+    return progress
+
+
+def _batches(
+    plan: Plan, progress: Progress, executor: Executor | None, thread: Executor
+) -> Iterator[tuple[Tensor, Targets]]:
+    """Batches from where the progress stands, without end. Other processes draw the next round meanwhile."""
+    if progress.batch == 0:
+        _begin_round(plan, progress)
+    pool = draw_pool(round_seeds(progress.round, plan.scenes), progress.actors, progress.size, executor)
+    while True:
+        after = dataclasses.replace(progress, round=progress.round + 1, batch=0)
+        if executor is not None:
+            _begin_round(plan, after)
+            coming = thread.submit(draw_pool, round_seeds(after.round, plan.scenes), after.actors, after.size, executor)
+        for index, batch in enumerate(batches(pool, (plan.seed, progress.round), plan.passes, plan.batch)):
+            if index < progress.batch:
+                continue
+            progress.batch += 1
+            yield batch
+        progress.round, progress.batch = after.round, 0
+        if executor is not None:
+            progress.actors, progress.size, pool = after.actors, after.size, coming.result()
+        else:
+            _begin_round(plan, progress)
+            pool = draw_pool(round_seeds(progress.round, plan.scenes), progress.actors, progress.size)
+
+
+def _begin_round(plan: Plan, progress: Progress) -> None:
+    """Say what the round's scenes are like."""
+    part = progress.part
+    if plan.steps is not None:  # a resumed run does the same, so it hangs on what is known in advance
+        part = progress.round * plan.passes * (plan.scenes // plan.batch) / plan.steps
+    progress.actors, progress.size = actors_at(plan, part), size_at(plan, part)
+
+
+def look(trainer: Trainer, seeds: range, size: tuple[int, int]) -> dict[str, Any]:
+    """Panoptic quality of the averaged weights on these seeds, as the pipeline would have it."""
+    model = trainer.model
+    kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(trainer.averaged)
+    model.eval()
+    things = things_of(model.config, LABELS)
+    detector = Mask2Former(model, detector_processor(size), list(LABELS), things, "in training", DetectConfig())
+    try:
+        measured = measure(detector, seeds)
+    finally:
+        model.load_state_dict(kept)
+        model.train()
+    by_label = {label: one["pq"] for label, one in measured.pop("labels").items()}
+    return measured | {"labels": by_label}
+
+
+def export(folder: Path, target: Path, plan: Plan) -> None:
+    """Write the checkpoint of a run's averaged weights."""
+    write_detector(Trainer.new(plan, "cpu").model, read_averaged(folder / "state.safetensors"), target)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="train so long from now on")
+    length.add_argument("--until", metavar="HH:MM", help="train until this time, UTC")
+    length.add_argument("--steps", type=int, help="train so many steps in all; resumed runs give the same weights")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0: the training draws")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
+    for name in ("seed", "batch", "scenes", "passes"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
+    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, and export where that is asked for."""
+    given = _arguments()
+    keep_freed_memory()
+    torch.set_num_threads(given.threads)
+    chosen = {name: getattr(given, name) for name in ("seed", "steps", "batch", "scenes", "passes", "learning_rate")}
+    plan = Plan(**chosen)
+    keep_plan(given.folder, plan)
+    with ExitStack() as stack:
+        executor = None
+        if given.workers:
+            executor = stack.enter_context(ProcessPoolExecutor(given.workers, get_context("spawn")))
+        seconds = 60 * given.minutes if given.minutes else None
+        seconds = seconds_until(given.until) if given.until else seconds
+        if seconds is not None or plan.steps is not None:
+            device = str(pick_device(given.device))
+            train(given.folder, plan, seconds_left=seconds, device=device, executor=executor)
+    if given.export:
+        export(given.folder, given.export, plan)
+
+
+if __name__ == "__main__":
+    main()
