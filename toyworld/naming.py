@@ -62,7 +62,7 @@ def match(found: Sequence[Detection], picture: Picture) -> dict[int, tuple[str, 
     segments = {one.segment_id: one for one in found}
     pairs = []
     for one in segments.values():
-        pixels = _mask(one, picture.segment_map.shape).pixels()
+        pixels = mask_of(one, picture.segment_map.shape).pixels()
         inside = np.bincount(picture.segment_map[pixels], minlength=1)
         area = int(inside.sum())
         for region in picture.regions:
@@ -77,7 +77,8 @@ def match(found: Sequence[Detection], picture: Picture) -> dict[int, tuple[str, 
     return {matched[found_id]: names for found_id, names in ids.items() if found_id in matched}
 
 
-def _mask(one: Detection, shape: tuple[int, ...]) -> Mask:
+def mask_of(one: Detection, shape: tuple[int, ...]) -> Mask:
+    """A detection's mask. Raises ValueError where there is none, or it is of another size (height, width)."""
     if one.mask is None:
         raise ValueError(f"{one.object_id} has no mask. Detect again with masks.")
     if (one.mask_height, one.mask_width) != shape:
