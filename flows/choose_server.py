@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import cache
 from itertools import count
 from pathlib import Path
 
+from httpx import HTTPError
 from prefect.client.orchestration import get_client
 from prefect.settings import (
     PREFECT_API_URL,
@@ -65,7 +66,9 @@ def _database() -> str:
     folder = Path(PREFECT_HOME.value())
     folder.mkdir(parents=True, exist_ok=True)
     free = next(path for number in count() if _hold(path := folder / f"caption-movies-{number}.db"))
-    return f"sqlite+aiosqlite:///{free}"
+    url = f"sqlite+aiosqlite:///{free}"
+    _kill_orphans(url)
+    return url
 
 
 def _hold(path: Path) -> bool:
@@ -77,6 +80,15 @@ def _hold(path: Path) -> bool:
         os.close(lock)
         return False
     return True
+
+
+def _kill_orphans(url: str) -> None:
+    """Kill the server that a killed run left behind on this database. Only Linux tells who it is."""
+    signs = {f"{DATABASE}={url}".encode(), b"PREFECT__SERVER_EPHEMERAL=1"}
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            if signs <= set(environment.read_bytes().split(b"\0")):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def _reach() -> Exception | None:
@@ -92,7 +104,7 @@ def _reach() -> Exception | None:
         try:
             with get_client(sync_client=True) as client:
                 said.append(client.api_healthcheck())
-        except (RuntimeError, ValueError, OSError) as error:
+        except (HTTPError, RuntimeError, ValueError, OSError) as error:
             said.append(error)
 
     thread = threading.Thread(target=copy_context().run, args=(ask,), daemon=True)
