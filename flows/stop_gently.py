@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -136,4 +136,6 @@ def kill_server() -> None:
 
 
 def _write(text: str) -> None:
-    os.write(2, f"{text}\n".encode())  # print is not safe in a signal's handler
+    """Not with print, which is not safe in a signal's handler. Ctrl-C may have ended the reader of stderr (tee)."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())

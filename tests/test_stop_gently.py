@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 PROGRAM = """
 import signal, sys, threading, time
 from flows import stop_gently as sg
-sg.GRACE_SECONDS = 0.1
+sg.GRACE_SECONDS = 60
 def say(word): print(word, flush=True)
 def wait():
     while True: time.sleep(0.05)
@@ -35,7 +35,10 @@ def ends(body: str, *signals: signal.Signals, before: Callable[[], object] = hea
     for number in signals:
         said += process.stdout.readline()  # type: ignore[union-attr]
         os.kill(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     return process.returncode, said + out, err
 
 
@@ -52,6 +55,19 @@ except sg.Stopped as stopped:
     assert (rc, out.split()) == (code, ["up", "caught"])
     assert "stopping after the pieces in work" in err
     assert "Traceback" not in err
+
+
+def test_it_stops_also_when_the_reader_of_its_last_words_is_gone() -> None:
+    """As with `2>&1 | tee log`: Ctrl-C ends tee too, and often sooner."""
+    body = """
+import os
+sg.GRACE_SECONDS = 0.1
+read, write = os.pipe(); os.close(read); os.dup2(write, 2)
+with sg.stop_gently():
+    try: say("up"); wait()
+    finally: wait()
+"""
+    assert ends(body, signal.SIGINT)[:2] == (130, "up\n")
 
 
 def test_ctrl_c_stays_ignored_where_it_was() -> None:
@@ -78,6 +94,7 @@ with sg.stop_gently():
 
 def test_it_ends_when_the_pieces_are_done_whoever_else_is_still_busy() -> None:
     body = """
+sg.GRACE_SECONDS = 0.1
 def work():
     with sg.pieces.one():
         say("up"); time.sleep(0.5); say("the piece is done")
