@@ -1,5 +1,6 @@
 """Progress on stderr: a bar per stage in a terminal, a line now and then in a log, a file or a pipe."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,10 @@ def shown_progress(*, verbose: bool) -> Iterator[None]:
 @contextmanager
 def _lines() -> Iterator[None]:
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except BrokenPipeError:  # the reader is gone; the run is not
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     Counts.lines.append(say)
     try:

@@ -1,5 +1,8 @@
 """What Prefect adds to the stages: retries for what may pass, one slot per device, progress."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from storage.store import Store, TableRef
 from storage.tables import Movie
 from tasks.errors import CheckpointError, TransientError
 
+REPOSITORY = Path(__file__).parents[1]
 QUICK = POLICY | {"retry_delay_seconds": 0}
 
 
@@ -145,6 +149,27 @@ def test_progress_is_said_now_and_then_and_at_the_end(monkeypatch: pytest.Monkey
     assert rest[0].endswith(f"done: {expected}"), "nothing is said twice"
     progress.finish()
     assert heard.empty()
+
+
+def test_a_run_goes_on_when_nobody_reads_its_lines() -> None:
+    """As with `2>&1 | head`."""
+    said = """
+import sys
+from flows.show_in_terminal import shown_progress
+from flows.show_progress import Progress
+with shown_progress(verbose=False):
+    for _ in range(2):
+        Progress.lines[0]("a line")
+print("last words", file=sys.stderr)
+print("done")
+"""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, "-c", said], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=write)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
 def test_work_that_stood_there_is_known_from_work_that_was_done(tmp_path: Path) -> None:
