@@ -14,9 +14,10 @@ import pytest
 from pipeline_help import files_of, finished_work, hear_ctrl_c, rows_of, scripted_profile, work_of
 
 from flows.command_line import main
-from flows.stop_gently import LAST_WORDS
+from flows.stop_gently import LAST_WORDS, stop_gently
 from storage import catalog
 from storage.checks import check_store
+from tasks.movie_files import MovieFile, identify_movies
 
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = Path(__file__).parent / "data" / "videos"
@@ -223,6 +224,20 @@ def test_a_run_that_is_stopped_says_so_and_goes_on_when_run_again(
     assert "Traceback" not in log.read_text()
     process(command, prefect_environment)
     assert rows_of(store) == rows_of(undisturbed)
+
+
+@pytest.mark.usefixtures("on_server")
+def test_signals_are_heard_while_the_movies_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect puts a handler of its own for SIGTERM when the flow begins, and to read large movies takes minutes."""
+    handlers = []
+
+    def look(paths: list[str]) -> list[MovieFile]:
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        return identify_movies(paths)
+
+    monkeypatch.setattr("flows.run_state.identify_movies", look)
+    assert run(tmp_path / "store", tmp_path / "missing.mp4", scripted_profile(tmp_path)) == 3
+    assert [getattr(handler, "__func__", None) for handler in handlers] == [stop_gently._first]
 
 
 @pytest.mark.usefixtures("on_server")
