@@ -171,7 +171,7 @@ def queries() -> dict[str, Query]:
 
 
 def _parameters(sql: str) -> tuple[str, ...]:
-    code = re.sub(r"--[^\n]*", "", sql)
+    code = re.sub(r"'(?:[^']|'')*'|--[^\n]*", "", sql)  # without texts and comments
     return tuple(dict.fromkeys(re.findall(r"\$([A-Za-z_]\w*)", code)))
 
 

@@ -92,6 +92,11 @@ def test_values_that_a_query_does_not_take_are_answered_with_those_it_takes(
         assert says in capsys.readouterr().err
 
 
+def test_a_value_is_found_behind_dashes_in_a_text(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", "select '--' || $word as said -- $not", "word=A", "--store", store, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.split() == ["said", "--A"]
+
+
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_an_answer_without_rows_says_so_beside_it(form: str, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ["sql", "caption_origin", "caption_id=unknown", "--store", store, "--format", form]
