@@ -17,8 +17,8 @@ WHAT = {
     ),
     "captioner": (
         "A small Pixtral (vision tower, projector, Mistral) for the drawn world of this project: grounded captions in "
-        "GroundCap's tags from a picture and its detections, template `groundcap-story`. It knows nothing else: on real "
-        "movies what it says means nothing."
+        "GroundCap's tags from a picture and its detections, template `groundcap-story`. It knows nothing else: on "
+        "real movies what it says means nothing."
     ),
 }
 CARD = """---
