@@ -18,6 +18,9 @@ from tasks.captions import captioner_name
 from tasks.errors import ConfigError
 from tasks.movie_files import MovieFile, find_movies, identify_movies, passed_over
 
+ENDINGS_SAID = 8
+"""The most frequent of the files left out; a folder of sources has hundreds."""
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -90,8 +93,11 @@ def not_taken(movies: Sequence[str]) -> str:
     endings = passed_over(movies)
     if not endings:
         return ""
-    listed = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings.items())
-    return f"left out, because they do not end like movies: {listed}; to take one all the same, name the file itself"
+    listed = [f"{number} {ending or 'without ending'}" for ending, number in endings.items()]
+    if rest := sum(list(endings.values())[ENDINGS_SAID:]):
+        listed[ENDINGS_SAID:] = [f"{rest} others"]
+    said = ", ".join(listed)
+    return f"left out, because they do not end like movies: {said}; to take one all the same, name the file itself"
 
 
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
