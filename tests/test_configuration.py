@@ -112,4 +112,4 @@ def test_files_left_out_of_folders_are_said_with_the_remedy(tmp_path: Path) -> N
     assert "name the file itself" in said
     for number in range(20):
         (tmp_path / f"c.{number:02}").touch()
-    assert "1 without ending, 1 .00, 1 .01, 1 .02, 1 .03, 1 .04, 1 .05, 1 .06, 14 others; " in not_taken([str(tmp_path)])
+    assert "1 without ending, 1 .00, 1 .01, 1 .02, 1 .03, 1 .04, 1 .05, 1 .06, 14 others;" in not_taken([str(tmp_path)])
