@@ -181,6 +181,8 @@ class TestForward:
         own = multiply(states, model.lm_head.weight, torch.float32)
         assert torch.allclose(own[mask > 0], stock[mask > 0], atol=FLOAT_NOISE)
         wanted = [one for name, one in model.named_parameters() if "language_model.layers" in name]
+        last = read(model, embed(model, batch.ids, features), torch.float32, first=150).states[-1]
+        assert torch.allclose(last, states[:, 150:], atol=FLOAT_NOISE)
         truth = torch.autograd.grad(stock[mask > 0].square().mean(), wanted)
         for one, other in zip(torch.autograd.grad(own[mask > 0].square().mean(), wanted), truth, strict=True):
             assert torch.allclose(one, other, atol=FLOAT_NOISE, rtol=1e-3)

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear, silu
 
+BLOCK = 128
+"""Tokens whose attention is computed at once."""
+
 
 @dataclass
 class Read:
@@ -82,7 +85,7 @@ def look(model: Any, pixels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor
     turn = tower.patch_positional_embedding(x, grid)
     for layer in tower.transformer.layers:
         norms = layer.attention_norm, layer.ffn_norm
-        x, _, _ = _layer(x, layer.attention, layer.feed_forward, norms, turn, None, dtype)
+        x, _, _ = _layer(x, layer.attention, layer.feed_forward, norms, turn, dtype, causal=False)
     hidden = multiply(x, projector.linear_1.weight, dtype) + projector.linear_1.bias
     return x, multiply(gelu(hidden), projector.linear_2.weight, dtype).float() + projector.linear_2.bias
 
@@ -94,17 +97,18 @@ def embed(model: Any, ids: Tensor, features: Tensor) -> Tensor:
     return embeddings.masked_scatter(places[..., None], features.to(embeddings.dtype))
 
 
-def read(model: Any, x: Tensor, dtype: torch.dtype, watched: Collection[int] = ()) -> Read:
-    """Embeddings (b, t, d), padded on the right, through the text model; queries and keys of the `watched` layers."""
+def read(model: Any, x: Tensor, dtype: torch.dtype, watched: Collection[int] = (), first: int = 0) -> Read:
+    """Embeddings (b, t, d), padded on the right, through the text model; queries and keys of the `watched` layers.
+
+    After the last layer, which is not watched then, there are only the tokens from `first` on.
+    """
     text = model.model.language_model
-    length = x.shape[1]
-    turn = tuple(one[0] for one in text.rotary_emb(x, torch.arange(length, device=x.device)[None]))
-    groups = text.config.num_attention_heads // text.config.num_key_value_heads
-    mask = torch.full((length, length), -torch.inf, device=x.device, dtype=dtype).triu(1).repeat(groups, 1)[None]
+    turn = tuple(one[0] for one in text.rotary_emb(x, torch.arange(x.shape[1], device=x.device)[None]))
     said = Read([x])
     for index, layer in enumerate(text.layers):
         norms = layer.input_layernorm, layer.post_attention_layernorm
-        x, queries, keys = _layer(x, layer.self_attn, layer.mlp, norms, turn, mask, dtype)
+        start = first if index == len(text.layers) - 1 else 0
+        x, queries, keys = _layer(x, layer.self_attn, layer.mlp, norms, turn, dtype, causal=True, first=start)
         said.states.append(x)
         if index in watched:
             said.queries[index], said.keys[index] = queries, keys
@@ -113,27 +117,45 @@ def read(model: Any, x: Tensor, dtype: torch.dtype, watched: Collection[int] = (
 
 
 def _layer(
-    x: Tensor, attention: Any, mlp: Any, norms: tuple[Any, Any], turn: tuple[Tensor, ...], mask: Tensor | None,
-    dtype: torch.dtype,
+    x: Tensor, attention: Any, mlp: Any, norms: tuple[Any, Any], turn: tuple[Tensor, ...], dtype: torch.dtype, *,
+    causal: bool, first: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """One layer of either model: (x, queries, keys)."""
+    """One layer of either model, for the tokens from `first` on: (x, queries, keys)."""
     b, t, _ = x.shape
     dim = attention.head_dim
     h = Norm.apply(x, norms[0].weight, norms[0].variance_epsilon).to(dtype)
     q, k, v = (
-        multiply(h, one.weight, dtype).view(b, t, -1, dim).transpose(1, 2)
-        for one in (attention.q_proj, attention.k_proj, attention.v_proj)
+        multiply(h[:, start:], one.weight, dtype).view(b, t - start, -1, dim).transpose(1, 2)
+        for one, start in ((attention.q_proj, first), (attention.k_proj, 0), (attention.v_proj, 0))
     )
-    q, k = _turned(q, turn) * dim**-0.5, _turned(k, turn)
-    if mask is not None and mask.shape[1] != t * (q.shape[1] // k.shape[1]):
-        raise ValueError(f"the mask is for {mask.shape[1]} rows, there are {t} tokens.")
-    n = k.shape[0] * k.shape[1]
-    out = Attention.apply(q.to(dtype).reshape(n, -1, dim), k.to(dtype).reshape(n, t, dim), v.reshape(n, t, dim), mask)
-    out = out.view(b, -1, t, dim).transpose(1, 2).reshape(b, t, -1)
-    x = x + multiply(out, attention.o_proj.weight, dtype)
+    q, k = _turned(q, tuple(one[first:] for one in turn)) * dim**-0.5, _turned(k, turn)
+    out = _attended(q.to(dtype), k.to(dtype), v, causal).transpose(1, 2).reshape(b, t - first, -1)
+    x = x[:, first:] + multiply(out, attention.o_proj.weight, dtype)
     h = Norm.apply(x, norms[1].weight, norms[1].variance_epsilon).to(dtype)
     gated = silu(multiply(h, mlp.gate_proj.weight, dtype)) * multiply(h, mlp.up_proj.weight, dtype)
     return x + multiply(gated, mlp.down_proj.weight, dtype), q, k
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """q (b, heads, s, d) of the last s tokens, k and v (b, KV heads, t, d): what is attended to, (b, heads, s, d).
+
+    `causal`: tokens see no later ones. Then BLOCK tokens at a time, so that most of what is hidden is not computed.
+    """
+    b, heads, s, dim = q.shape
+    t, groups, n = k.shape[2], heads // k.shape[1], b * k.shape[1]
+    keys, values = k.reshape(n, t, dim), v.reshape(n, t, dim)
+    found = []
+    for start in range(0, s, BLOCK if causal else s):
+        end = min(s, start + BLOCK) if causal else s
+        reach = t - s + end
+        mask = None
+        if causal:
+            hidden = torch.full((end - start, reach), -torch.inf, device=q.device, dtype=q.dtype)
+            mask = hidden.triu(t - s + start + 1).repeat(groups, 1)[None]
+        asked = q[:, :, start:end].reshape(n, groups * (end - start), dim)
+        out = Attention.apply(asked, keys[:, :reach], values[:, :reach], mask)
+        found.append(out.view(b, heads, end - start, dim))
+    return torch.cat(found, dim=2)
 
 
 def multiply(x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:

@@ -86,12 +86,13 @@ def losses(trained: nn.ModuleDict, batch: Batch, phase: str, dtype: torch.dtype)
     if phase == SEEING:
         return parts
     watched = {*LOOK_LAYERS, *(POINT_LAYERS if phase == TELLING else ())}
-    said = read(model, embed(model, batch.ids, features[: len(batch.ids)]), dtype, watched)
+    told = batch.weights[:, 1:] > 0
+    first = int(told.any(0).int().argmax()) if phase == TELLING else 0
+    said = read(model, embed(model, batch.ids, features[: len(batch.ids)]), dtype, watched, first)
     parts["binding"] = binding_losses(heads, said, batch, model.config.image_token_id)
     if phase == TELLING:
         parts["pointer"] = {"pointer": pointer_loss(said, batch)}
-        told = batch.weights[:, 1:] > 0
-        logits = multiply(said.states[-1][:, :-1][told], model.lm_head.weight, dtype).float()
+        logits = multiply(said.states[-1][:, :-1][told[:, first:]], model.lm_head.weight, dtype).float()
         parts["caption"] = {"caption": caption_loss(logits, batch.ids[:, 1:][told], batch.weights[:, 1:][told])}
     return parts
 
