@@ -235,7 +235,7 @@ def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> 
     """Write an answer as 'csv' with a header, or as 'json': one object a line. Columns of equal names get numbers."""
     given = relation.columns
     names = [name if given.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(given, 1)]
-    writer = csv.writer(target)
+    writer = csv.writer(target, lineterminator="\n")
     if form == "csv":
         writer.writerow(names)
     with translated_errors():

@@ -68,7 +68,8 @@ class MovieFile:
 
 
 def find_movies(paths: Sequence[str]) -> list[str]:
-    """Files as given, and the movies of folders at any depth, sorted within each folder. Nothing twice.
+    """Files as given, and the movies of folders at any depth, sorted within each folder. Nothing twice, nothing hidden:
+    what macOS leaves on foreign disks is called `._name.mp4`.
 
     A path that does not exist stays in the list: it becomes a row that says so. Symbolic links to folders are not
     followed.
@@ -88,7 +89,7 @@ def passed_over(paths: Sequence[str]) -> dict[str, int]:
         for folder in paths
         if os.path.isdir(folder)
         for path in map(os.path.abspath, _files_below(folder))
-        if _ending(path) not in MOVIE_ENDINGS and path not in named and not os.path.basename(path).startswith(".")
+        if _ending(path) not in MOVIE_ENDINGS and path not in named
     }
     return dict(sorted(Counter(left.values()).items(), key=lambda one: (-one[1], one[0])))
 
@@ -98,7 +99,7 @@ def _movies_below(folder: str) -> Iterator[str]:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    return (os.path.join(here, name) for here, _, names in os.walk(folder) for name in names)
+    return (os.path.join(here, name) for here, _, names in os.walk(folder) for name in names if name[0] != ".")
 
 
 def _ending(path: str) -> str:

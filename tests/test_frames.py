@@ -346,7 +346,7 @@ def test_the_same_bytes_are_one_movie_and_a_name_does_not_matter(store: Store, t
 
 
 def test_find_movies(tmp_path: Path) -> None:
-    for name in ("z.mp4", "deep/a.MKV", "deep/notes.txt", "deep/er/b.webm"):
+    for name in ("z.mp4", "deep/a.MKV", "deep/notes.txt", "deep/er/b.webm", "._z.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     named = [str(tmp_path / "deep/notes.txt"), str(tmp_path), str(tmp_path / "gone.mp4"), str(tmp_path / "z.mp4")]
