@@ -1,15 +1,22 @@
-"""How well a detector sees the drawn world: panoptic quality on scenes that it was not trained on."""
+"""How well a detector sees the drawn world: panoptic quality on scenes that it was not trained on.
 
+`python -m toyworld.detector_report CHECKPOINT` prints it for 500 of them.
+"""
+
+import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tasks.detectors import Detector, Segment
+from tasks import detectors
+from tasks.detectors import DetectConfig, Detector, Segment
 from toyworld.drawing import draw
 from toyworld.panoptic_quality import Counts, count, mean_quality, total
 from toyworld.picture import Picture
 from toyworld.sampling import sample
+from toyworld.seeds import TEST
 from toyworld.vocabulary import LABELS, THINGS
 
 BATCH = 8
@@ -80,3 +87,18 @@ def lines(measured: Mapping[str, Any]) -> Iterable[str]:
 
 def _rounded(value: float) -> float:
     return round(value, 4)
+
+
+def main() -> None:
+    """Print the report of a checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="folder or hub id")
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    given = parser.parse_args()
+    measured = measure(detectors.load(DetectConfig(checkpoint=given.checkpoint)), TEST[: given.scenes])
+    print(json.dumps(measured, indent=2) if given.json else "\n".join(lines(measured)))
+
+
+if __name__ == "__main__":
+    main()
