@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,14 @@ class TestExamples:
             before = inputs.tokenizer.decode(told.ids[: place + 1].tolist())
             opening = before.rpartition("<gd")[2]
             assert f" {shown.detections[index].object_id}>" in opening
+        for place, index in told.plans:
+            after = inputs.tokenizer.decode(told.ids[place + 1 :].tolist())
+            cited = re.search(r"-\d+", after)
+            assert cited
+            said = inputs.tokenizer.decode(told.ids[: place + 1].tolist()).rpartition("<gd")[2] + after
+            number = shown.detections[index].object_id.rpartition("-")[2]
+            assert cited.group() == f"-{number}"
+            assert shown.detections[index].object_id in said
 
     def test_lines_know_their_objects(self, samples: list[captioner_examples.Sample]) -> None:
         shown, told = show(TRAIN.start), samples[0].told[0]

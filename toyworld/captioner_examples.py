@@ -68,6 +68,8 @@ class Told:
     masks: NDArray[np.float32]
     pointers: NDArray[np.int16]
     """(m, 2) place in the caption, and index of the detection."""
+    plans: NDArray[np.int16]
+    """Likewise."""
     pairs: NDArray[np.int16]
     """(k, 2) indices of detections."""
     relations: NDArray[np.float32]
@@ -148,6 +150,7 @@ def tell(listed: Sequence[Detection], facts: Facts, caption: str, inputs: Pixtra
         cells=cells,
         masks=masks,
         pointers=np.array([(start + place, line) for place, line in words.pointers], np.int16).reshape(-1, 2),
+        plans=np.array([(start + place, line) for place, line in words.plans], np.int16).reshape(-1, 2),
         pairs=pairs,
         relations=relations,
     )
@@ -231,6 +234,7 @@ def collate(samples: Sequence[Sample], variant: int, pad: int, *, captions: bool
         cells=_long([one.cells for one in told]),
         masks=torch.from_numpy(np.concatenate([one.masks for one in told])),
         pointers=_long([one.pointers + np.array([0, first]) for one, first in zip(told, firsts, strict=True)]),
+        plans=_long([one.plans + np.array([0, first]) for one, first in zip(told, firsts, strict=True)]),
         pairs=_long([one.pairs + first for one, first in zip(told, firsts, strict=True)]),
         relations=torch.from_numpy(np.concatenate([one.relations for one in told])),
     )
@@ -250,7 +254,7 @@ def of_views(views: Sequence[View]) -> Batch:
         categories=_long([one.categories[None] for one in views]),
         patches=_long([one.patches[None] for one in views]),
         ids=tokens, weights=tokens.float(), asks=tokens, lines=none, attributes=none, cells=none, masks=none.float(),
-        pointers=none, pairs=none, relations=none.float(),
+        pointers=none, plans=none, pairs=none, relations=none.float(),
     )  # fmt: skip
 
 

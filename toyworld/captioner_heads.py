@@ -6,6 +6,7 @@ guesses the rest. So it is asked directly, at each stage of the way from a box t
 - each image token and each detection line, after the first layer: where in the picture it is. One head for both, so
   that numbers and patches say a place in the same terms;
 - attention from a detection line, to the patches of its object; from a caption's words, to the line of their object;
+  from where an id is going to be cited, to the line that it is of;
 - each detection line, after the layers that looked: kind, colour, action and facing of its object;
 - pairs of lines: the relations between their objects.
 """
@@ -38,7 +39,8 @@ QUARTERS = 4
 RARE = 4.0
 """What a relation that holds counts beside one that does not: few do."""
 LOOK_LAYERS, POINT_LAYERS = (1, 2), (3,)
-"""Where a line's attention is led to patches, and a caption's to lines. Only the heads of the first KV head are led."""
+"""Where a line's attention is led to patches, and a caption's to lines: heads of the first KV head, and for what
+comes next those of the second."""
 PLACE_STATES, LINE_STATES, PAIR_STATE = (1, 2), (2, 3), 4
 """Indices into Read.states: after so many layers."""
 
@@ -72,6 +74,8 @@ class Batch:
     """(n, p) part of each patch that the detection's object covers, inside its box; all 0 where it is unknown."""
     pointers: Tensor
     """(m, 2) place in the caption, and index into `lines` of the detection that is spoken of there."""
+    plans: Tensor
+    """(l, 2) place in the caption before an id, and index into `lines` of the detection that the id is of."""
     pairs: Tensor
     """(k, 2) indices into `lines`."""
     relations: Tensor
@@ -164,20 +168,31 @@ def _look_loss(read: Read, batch: Batch, image_id: int) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def pointer_loss(read: Read, batch: Batch) -> Tensor:
-    """How little of the attention of a caption's words falls on the line of the object they are about: -log."""
-    if not len(batch.pointers):
+def pointer_losses(read: Read, batch: Batch) -> dict[str, Tensor]:
+    """How little of the attention of a caption's words falls on the line they are about, or that is next: -log."""
+    return {
+        "pointer": _pointer_loss(read, batch.pointers, batch.lines, 0),
+        "plan": _pointer_loss(read, batch.plans, batch.lines, 1),
+    }
+
+
+def _pointer_loss(read: Read, pointers: Tensor, lines: Tensor, group: int) -> Tensor:
+    if not len(pointers):
         return read.states[0].sum() * 0
-    place, line = batch.pointers.T
-    sample, end = batch.lines[line].T
+    place, line = pointers.T
+    sample, end = lines[line].T
     losses = [
-        -_attention_logs(read, layer, sample, place)[torch.arange(len(place)), :, end].mean() for layer in POINT_LAYERS
+        -_attention_logs(read, layer, sample, place, group)[torch.arange(len(place)), :, end].mean()
+        for layer in POINT_LAYERS
     ]
     return torch.stack(losses).mean()
 
 
-def _attention_logs(read: Read, layer: int, sample: Tensor, place: Tensor) -> Tensor:
-    """Log of the attention weights (n, led heads, t) of the tokens at `place` of `sample`; samples in order."""
+def _attention_logs(read: Read, layer: int, sample: Tensor, place: Tensor, group: int = 0) -> Tensor:
+    """Log of the attention weights (n, led heads, t) of the tokens at `place` of `sample`; samples in order.
+
+    The led heads are those of one KV head.
+    """
     queries, keys = read.queries[layer], read.keys[layer]
     b, led = len(keys), queries.shape[1] // keys.shape[1]
     # Laid out sample by sample, so that no keys are copied for each token.
@@ -185,8 +200,9 @@ def _attention_logs(read: Read, layer: int, sample: Tensor, place: Tensor) -> Te
     slot = torch.arange(len(sample), device=sample.device) - (counts.cumsum(0) - counts)[sample]
     asked = torch.zeros(b, int(counts.max()), dtype=torch.long, device=sample.device)
     asked[sample, slot] = place
-    chosen = queries[:, :led].gather(2, asked[:, None, :, None].expand(-1, led, -1, queries.shape[-1]))
-    scores = chosen @ keys[:, :1].mT  # (b, led, slots, t)
+    heads = queries[:, group * led : (group + 1) * led]
+    chosen = heads.gather(2, asked[:, None, :, None].expand(-1, led, -1, queries.shape[-1]))
+    scores = chosen @ keys[:, group : group + 1].mT  # (b, led, slots, t)
     later = torch.arange(keys.shape[2], device=scores.device) > asked[..., None]
     return scores.masked_fill(later[:, None], -torch.inf).log_softmax(-1).transpose(1, 2)[sample, slot]
 

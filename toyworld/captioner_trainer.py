@@ -14,7 +14,7 @@ from toyworld.captioner_heads import (
     Heads,
     binding_losses,
     caption_loss,
-    pointer_loss,
+    pointer_losses,
     vision_losses,
 )
 from toyworld.training_state import average_in
@@ -27,9 +27,9 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 LOSS_WEIGHTS = {
     SEEING: {"vision": 1.0},
     BINDING: {"vision": 0.5, "binding": 1.0},
-    TELLING: {"vision": 0.25, "binding": 0.3, "pointer": 0.2, "caption": 1.0},
+    TELLING: {"vision": 0.25, "binding": 0.3, "pointer": 0.3, "caption": 1.0},
 }
-AVERAGING = 0.998
+AVERAGING = 0.99
 """Decay of the averaged weights, a step."""
 CLIP = 1.0
 """Largest norm of the gradient."""
@@ -91,7 +91,7 @@ def losses(trained: nn.ModuleDict, batch: Batch, phase: str, dtype: torch.dtype)
     said = read(model, embed(model, batch.ids, features[: len(batch.ids)]), dtype, watched, first)
     parts["binding"] = binding_losses(heads, said, batch, model.config.image_token_id)
     if phase == TELLING:
-        parts["pointer"] = {"pointer": pointer_loss(said, batch)}
+        parts["pointer"] = pointer_losses(said, batch)
         logits = multiply(said.states[-1][:, :-1][told[:, first:]], model.lm_head.weight, dtype).float()
         parts["caption"] = {"caption": caption_loss(logits, batch.ids[:, 1:][told], batch.weights[:, 1:][told])}
     return parts

@@ -1,7 +1,7 @@
 """A tagged caption as tokens, and what each of them tells, how much it counts, and whom it is about."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ class Words:
     asks: list[int]
     pointers: list[tuple[int, int]] = field(default_factory=list)
     """(place, index of the detection it is about): tokens inside a tag of one object, from the end of its id on."""
+    plans: list[tuple[int, int]] = field(default_factory=list)
+    """(place, index of the detection that is going to be cited): tokens of an opening tag, up to before the number."""
 
 
 def spell(caption: str, object_ids: Sequence[str], tokenizer: Any) -> Words:
@@ -41,6 +43,7 @@ def spell(caption: str, object_ids: Sequence[str], tokenizer: Any) -> Words:
     )
     places = {object_id: index for index, object_id in enumerate(object_ids)}
     for mention in tags.parse(caption).mentions:
+        words.plans += _plans(caption, mention, places, read["offset_mapping"])
         if len(mention.object_ids) == 1 and mention.object_ids[0] in places:
             words.pointers += [
                 (place, places[mention.object_ids[0]])
@@ -48,6 +51,22 @@ def spell(caption: str, object_ids: Sequence[str], tokenizer: Any) -> Words:
                 if mention.open_end <= end < mention.source_end
             ]
     return words
+
+
+def _plans(
+    caption: str, mention: tags.Mention, places: Mapping[str, int], offsets: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """From each token of an opening tag to the next id in it."""
+    start, opening = mention.source_start, caption[mention.source_start : mention.open_end]
+    for found in re.finditer(r"(?<= )(\S+)-(\d+)(?=[ >])", opening):
+        number = mention.source_start + found.start(2) - 1  # the dash belongs to the number's token
+        if found.group() in places:
+            yield from (
+                (place, places[found.group()])
+                for place, (_, end) in enumerate(offsets)
+                if start < end <= number and end - start > 1
+            )
+        start = mention.source_start + found.end()
 
 
 def _asked(caption: str, object_ids: Sequence[str]) -> list[tuple[str, int, int]]:
