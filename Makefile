@@ -1,15 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
-CHECKPOINTS := toyworld/checkpoints/.made
+RUNS := build/toyworld
+MINUTES := 120
 
-.PHONY: help setup demo test check docs lock clean
+.PHONY: help setup demo test check docs lock clean toyworld-train toyworld-report
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
-setup: .venv/.installed $(CHECKPOINTS)   ## virtual environment and the small embedded models
+setup: .venv/.installed   ## the virtual environment
 
-demo: setup     ## run the main job on the movies that come with the project; the store is demo-store/
+demo: setup     ## draw a movie, run the main job on it, hold the result against the truth; the store is demo-store/
 	$(BIN)/caption-movies demo --store demo-store
 
 test: setup check   ## every check, then every test
@@ -21,6 +22,14 @@ check: .venv/.installed   ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+toyworld-report: setup   ## measure the embedded models on 500 unseen scenes, with bars and controls
+	$(BIN)/python -m toyworld.report
+
+toyworld-train: setup    ## train both embedded models anew, each for MINUTES (120); goes on after an interruption
+	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector --minutes $(MINUTES) --workers 1 --export toyworld/checkpoints/detector
+	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner --minutes $(MINUTES) --export toyworld/checkpoints/captioner
+	$(BIN)/python -m toyworld.report --cards $(RUNS)-detector $(RUNS)-captioner
+
 docs: setup     ## write the generated pages of docs/ anew
 	$(BIN)/python -m docs.generate
 
@@ -28,14 +37,10 @@ lock: .venv/.installed   ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
 clean:          ## delete everything that was made, stores of yours not
-	rm -rf .venv demo-store toyworld/checkpoints build *.egg-info
+	rm -rf .venv demo-store demo-movies build *.egg-info
 
 .venv/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "caption-movies needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
-	@touch $@
-
-$(CHECKPOINTS): .venv/.installed $(wildcard toyworld/*.py)
-	$(BIN)/python -m toyworld.make_checkpoints toyworld/checkpoints
 	@touch $@

@@ -104,7 +104,7 @@ def _check_paths(config: PipelineConfig, said: dict[str, Any], profile: Path) ->
         value = getattr(getattr(config, section), key)
         if not value or not looks_local(value) or (place := Path(value).expanduser()).exists():
             continue
-        ready = " What the demo needs is made by: make setup." if profile in profiles().values() else ""
+        ready = " It comes with the project: get that anew." if profile in profiles().values() else ""
         raise ConfigError(
             f"{profile}: [{section}] {key} = {said[section][key]!r} is a path, and nothing is at {place.absolute()}. "
             "A path that begins with a dot counts from the profile's own folder, any other from the current one. "

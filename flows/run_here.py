@@ -32,8 +32,7 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
     What is wrong with the profile or the movies is said at once, not after a server has started. Raises Stopped on
     Ctrl-C and SIGTERM, TransientError when the Prefect server does not answer.
     """
-    for name, value in (ALWAYS | ({} if verbose else QUIET)).items():
-        os.environ.setdefault(name, value)  # before Prefect is imported: it reads them then
+    choose_words(verbose=verbose)
     with stop_gently() as signals:
         from httpx import HTTPError
         from prefect.exceptions import PrefectException
@@ -59,6 +58,12 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
                     f"Prefect's server failed in the middle of the run ({type(error).__name__}: {error}). "
                     "What is finished is safe; run the same again to go on."
                 ) from error
+
+
+def choose_words(*, verbose: bool) -> None:
+    """Say how much the libraries print. Before any is imported: they look then."""
+    for name, value in (ALWAYS | ({} if verbose else QUIET)).items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

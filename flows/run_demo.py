@@ -1,0 +1,71 @@
+"""The demo: a drawn movie whose truth is known goes through the whole job, and the result is held against the truth."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.run_here import choose_words, run_here
+from storage.store import Store
+from storage.tables import Frame
+from tasks.movie_files import identify_movies
+from tasks.references import write_references
+
+if TYPE_CHECKING:
+    from flows.report_run import Report
+    from toyworld.movie_plans import Plan
+    from toyworld.truth_table import Line
+
+SEED, SECONDS, SHOTS = 12, 120.0, 12
+FILE = "toyworld.mp4"
+
+
+def run_demo(folder: Path, location: str, *, verbose: bool = False) -> tuple["Report", list["Line"]]:
+    """Draw the movie into a folder, caption it into a store, score it against reference captions.
+
+    Gives the report, its `shards_computed` those of both runs, and the table against the truth: no lines where steps
+    failed.
+    """
+    choose_words(verbose=verbose)
+    from toyworld.movie_plans import plan_movie
+    from toyworld.truth_table import compare
+
+    plan = plan_movie(SEED, seconds=SECONDS, shots=SHOTS)
+    movie, store = str(draw_movie(plan, folder)), Store(location)
+    first = run_here([movie], location, "demo", verbose=verbose)
+    if first.failures:
+        return first, []
+    movie_id = identify_movies([movie])[0].movie_id
+    tell_references(plan, movie_id, store)
+    scored = run_here([movie], location, "demo", verbose=verbose)
+    report = replace(scored, shards_computed=first.shards_computed + scored.shards_computed)
+    return report, compare(store, movie_id, report.captioner, plan)
+
+
+def draw_movie(plan: "Plan", folder: Path) -> Path:
+    """The movie's file: drawn every time, in seconds, so that it is the movie of this code. It appears when it is
+    complete, and a file of the same bytes stays as it is.
+    """
+    from toyworld.movies import render_movie
+
+    folder.mkdir(parents=True, exist_ok=True)
+    movie, draft = folder / FILE, folder / f"{FILE}.tmp"
+    try:
+        render_movie(plan, draft)
+        if not movie.exists() or movie.read_bytes() != draft.read_bytes():
+            os.replace(draft, movie)
+    finally:
+        draft.unlink(missing_ok=True)
+    return movie
+
+
+def tell_references(plan: "Plan", movie_id: str, store: Store) -> None:
+    """Write what the truth's two styles say of every frame that has a truth."""
+    from toyworld.truth import moment_at
+    from toyworld.truth_table import rows_of
+    from toyworld.wordings import STYLES
+
+    moments = {one.frame_id: moment_at(plan, one.pts_seconds) for one in rows_of(store, Frame, movie_id)}
+    clear = {frame_id: moment for frame_id, moment in moments.items() if plan.is_clear(moment.number)}
+    for style in STYLES:
+        write_references(movie_id, [(frame_id, one.caption(style)) for frame_id, one in clear.items()], store, style)
