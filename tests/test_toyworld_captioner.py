@@ -261,6 +261,17 @@ class TestTraining:
         name = "model.model.language_model.embed_tokens.weight"
         assert torch.equal(trainer.averaged[name][new], others[name][old])
 
+    def test_a_checkpoint_s_weights_can_begin_another(self, run: Path, tmp_path: Path) -> None:
+        folder = export_run(run, tmp_path / "captioner", PLAN)
+        inputs = PixtralInputs(run / "inputs")
+        trainer = train_captioner.new_trainer(inputs, PLAN, "cpu")
+        train_captioner.begin_with(trainer, inputs, folder)
+        others = train_captioner.read_averaged(run / "state.safetensors")
+        taken = [name for name in others if name.startswith("model.")]
+        assert len(taken) > 80
+        for name in taken:
+            assert torch.equal(trainer.averaged[name], others[name].half().float()), name
+
     def test_the_log_has_the_wrong_picture_beside_the_right_one(self, run: Path) -> None:
         last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
         assert last["right"].keys() == last["wrong"].keys()

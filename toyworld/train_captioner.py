@@ -142,8 +142,14 @@ def new_trainer(inputs: PixtralInputs, plan: Plan, device: str) -> Trainer:
 
 
 def begin_with(trainer: Trainer, inputs: PixtralInputs, folder: Path) -> None:
-    """Take over the averaged weights of another run, its words' embeddings word by word; what has no match stays."""
-    others, before = read_averaged(folder / "state.safetensors"), PixtralInputs(folder / "inputs")
+    """Take over the averaged weights of another run, or those of a checkpoint, which has no heads. Words' embeddings
+    are taken word by word; what has no match stays.
+    """
+    if (state := folder / "state.safetensors").exists():
+        others, before = read_averaged(state), PixtralInputs(folder / "inputs")
+    else:
+        whole = type(trainer.trained["model"]).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        others, before = {f"model.{name}": value for name, value in whole.state_dict().items()}, PixtralInputs(folder)
     words, old_words = inputs.tokenizer.get_vocab(), before.tokenizer.get_vocab()
     same = [(words[word], old_words[word]) for word in sorted(words.keys() & old_words.keys())]
     new, old = (torch.tensor(list(ids)) for ids in zip(*same, strict=True))
@@ -233,7 +239,12 @@ def _arguments() -> argparse.Namespace:
     length.add_argument("--minutes", type=float, help="train so long from now on")
     length.add_argument("--until", metavar="HH:MM", help="train until this time, UTC")
     length.add_argument("--steps", type=int, help="train so many steps in all; resumed runs give the same weights")
-    parser.add_argument("--start", type=Path, metavar="RUN", help="begin a new run with the weights of another one")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help="begin a new run with the weights of another one, or of a checkpoint",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
