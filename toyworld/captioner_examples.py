@@ -18,7 +18,7 @@ from tasks import prompts
 from tasks.boxes import centre
 from tasks.object_naming import clean_label
 from tasks.pixtral_inputs import PixtralInputs
-from toyworld.captioner_heads import ATTRIBUTES, Batch
+from toyworld.captioner_heads import ATTRIBUTES, SCENE, Batch
 from toyworld.captioner_lists import NOBODY, as_listed, mistaken
 from toyworld.captioner_model import HEIGHT_PX, TEMPLATE, WIDTH_PX, line_end_pieces
 from toyworld.captioner_patches import (
@@ -83,6 +83,7 @@ class Sample:
     image: NDArray[np.uint8]
     categories: NDArray[np.int8]
     patches: NDArray[np.int8]
+    scene: NDArray[np.int8]
     told: list[Told]
     views: list[View]
     """As many as it is told; for the vision tower alone."""
@@ -115,6 +116,7 @@ def _draw_sample(seed: int, inputs: PixtralInputs, variants: int) -> Sample:
         seed=seed,
         categories=quarter_categories(picture, inputs.patch_px),
         patches=patch_attributes(picture, parts, {one.actor_id: one for one in true.things}),
+        scene=_scene_of(true),
         told=told,
         views=views_of(picture, true.things, variants, np.random.default_rng((seed, 2))),
     )
@@ -190,6 +192,12 @@ def _pairs(listed: Sequence[Detection], facts: Facts) -> tuple[NDArray[np.int16]
     return np.array(pairs, np.int16).reshape(-1, 2), relations
 
 
+def _scene_of(facts: Facts) -> NDArray[np.int8]:
+    """Indices into the answers of SCENE, -1 where the picture does not tell."""
+    answers = [values.index(getattr(facts, name)) if name in facts.seen else -1 for name, values in SCENE.items()]
+    return np.array(answers, np.int8)
+
+
 def tokenizer_sentences(seeds: Sequence[int]) -> list[str]:
     """What the tokenizer's words are learnt from: captions of both styles, tagged, and all labels and small ids."""
     texts = []
@@ -235,6 +243,7 @@ def collate(samples: Sequence[Sample], variant: int, pad: int, *, captions: bool
         masks=torch.from_numpy(np.concatenate([one.masks for one in told])),
         pointers=_long([one.pointers + np.array([0, first]) for one, first in zip(told, firsts, strict=True)]),
         plans=_long([one.plans + np.array([0, first]) for one, first in zip(told, firsts, strict=True)]),
+        scene=_long([one.scene[None] for one in samples]),
         pairs=_long([one.pairs + first for one, first in zip(told, firsts, strict=True)]),
         relations=torch.from_numpy(np.concatenate([one.relations for one in told])),
     )
@@ -254,7 +263,8 @@ def of_views(views: Sequence[View]) -> Batch:
         categories=_long([one.categories[None] for one in views]),
         patches=_long([one.patches[None] for one in views]),
         ids=tokens, weights=tokens.float(), asks=tokens, lines=none, attributes=none, cells=none, masks=none.float(),
-        pointers=none, plans=none, pairs=none, relations=none.float(),
+        pointers=none, plans=none,
+        scene=none, pairs=none, relations=none.float(),
     )  # fmt: skip
 
 

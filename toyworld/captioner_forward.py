@@ -100,7 +100,7 @@ def embed(model: Any, ids: Tensor, features: Tensor) -> Tensor:
 def read(model: Any, x: Tensor, dtype: torch.dtype, watched: Collection[int] = (), first: int = 0) -> Read:
     """Embeddings (b, t, d), padded on the right, through the text model; queries and keys of the `watched` layers.
 
-    After the last layer, which is not watched then, there are only the tokens from `first` on.
+    After the last layer, and in its queries, there are only the tokens from `first` on.
     """
     text = model.model.language_model
     turn = tuple(one[0] for one in text.rotary_emb(x, torch.arange(x.shape[1], device=x.device)[None]))

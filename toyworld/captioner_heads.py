@@ -8,7 +8,8 @@ guesses the rest. So it is asked directly, at each stage of the way from a box t
 - attention from a detection line, to the patches of its object; from a caption's words, to the line of their object;
   from where an id is going to be cited, to the line that it is of;
 - each detection line, after the layers that looked: kind, colour, action and facing of its object;
-- pairs of lines: the relations between their objects.
+- pairs of lines: the relations between their objects;
+- the end of the picture: place, weather and light.
 """
 
 from dataclasses import dataclass, fields
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from toyworld.captioner_forward import Read
-from toyworld.vocabulary import ACTIONS, COLOURS, FACINGS, KINDS, LABELS
+from toyworld.vocabulary import ACTIONS, COLOURS, FACINGS, KINDS, LABELS, LIGHTS, PLACES, WEATHERS
 
 ATTRIBUTES = {
     "kind": tuple(kind for kinds in KINDS.values() for kind in kinds),
@@ -31,6 +32,10 @@ ATTRIBUTES = {
 ASKS = ("", "kind", "colour", "action", "facing", "ground", "relation", "id")
 """What a caption's token may tell that is looked at by itself; `id`: the number of a cited id where there are several
 of its label; `relation`: also the tag of whom it is to."""
+SCENE = {"place": PLACES, "weather": WEATHERS, "light": LIGHTS}
+"""What is asked of the whole picture, with the possible answers."""
+MATCHED = 32
+"""Numbers by which two lines are matched for each relation."""
 SIZES = [len(answers) for answers in ATTRIBUTES.values()]
 NOTHING = len(LABELS)
 """The category of a place where no segment is."""
@@ -38,10 +43,10 @@ QUARTERS = 4
 """Parts of a patch that are asked for their category: top left, top right, bottom left, bottom right."""
 RARE = 4.0
 """What a relation that holds counts beside one that does not: few do."""
-LOOK_LAYERS, POINT_LAYERS = (1, 2), (3,)
-"""Where a line's attention is led to patches, and a caption's to lines: heads of the first KV head, and for what
-comes next those of the second."""
-PLACE_STATES, LINE_STATES, PAIR_STATE = (1, 2), (2, 3), 4
+LOOK_LAYERS, POINT_LAYERS, PLAN_LAYERS = (1, 2), (2, 3), (3, 4)
+"""Where a line's attention is led to patches, a caption's to the line it is about, and to the line it will cite next.
+The heads of the first KV head are led, and for what is next those of the second."""
+PLACE_STATES, LINE_STATES, PAIR_STATES, SCENE_STATE = (1, 2), (2, 3), (3, 4), 3
 """Indices into Read.states: after so many layers."""
 
 
@@ -76,6 +81,8 @@ class Batch:
     """(m, 2) place in the caption, and index into `lines` of the detection that is spoken of there."""
     plans: Tensor
     """(l, 2) place in the caption before an id, and index into `lines` of the detection that the id is of."""
+    scene: Tensor
+    """(b, len(SCENE)), -1 where the picture does not tell."""
     pairs: Tensor
     """(k, 2) indices into `lines`."""
     relations: Tensor
@@ -99,9 +106,22 @@ class Heads(nn.Module):
             nn.Sequential(nn.LayerNorm(read), nn.Linear(read, rows + columns)) for _ in PLACE_STATES
         )
         self.lines = nn.ModuleList(nn.Sequential(nn.LayerNorm(read), nn.Linear(read, sum(SIZES))) for _ in LINE_STATES)
-        self.pairs = nn.Sequential(
-            nn.LayerNorm(2 * read), nn.Linear(2 * read, read), nn.GELU(), nn.Linear(read, relations)
+        self.pairs = nn.ModuleList(
+            nn.ModuleList(nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations * MATCHED)) for _ in range(2))
+            for _ in PAIR_STATES
         )
+        self.often = nn.Parameter(torch.full((relations,), -2.0))
+        self.scene = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, sum(map(len, SCENE.values()))))
+
+    def relate(self, states: list[Tensor], batch: Batch) -> list[Tensor]:
+        """Scores (k, relations) of the batch's pairs, by each of PAIR_STATES; a product, as attention is one."""
+        found = []
+        for (first, second), state in zip(self.pairs, PAIR_STATES, strict=True):
+            ends = states[state][batch.lines[:, 0], batch.lines[:, 1]]
+            one, other = first(ends)[batch.pairs[:, 0]], second(ends)[batch.pairs[:, 1]]
+            product = (one * other).unflatten(-1, (-1, MATCHED)).sum(-1) / MATCHED**0.5
+            found.append(product + self.often)
+        return found
 
 
 def vision_losses(heads: Heads, seen: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -131,11 +151,19 @@ def binding_losses(heads: Heads, read: Read, batch: Batch, image_id: int) -> dic
         for name, loss in answers.items():
             losses[f"line_{name}"] = losses.get(f"line_{name}", 0) + loss / len(LINE_STATES)
     if len(batch.pairs):
-        ends = read.states[PAIR_STATE][sample, place]
-        said = heads.pairs(torch.cat([ends[batch.pairs[:, 0]], ends[batch.pairs[:, 1]]], dim=-1))
-        losses["relations"] = binary_cross_entropy_with_logits(
-            said, batch.relations, pos_weight=torch.tensor(RARE, device=said.device)
-        )
+        rare = torch.tensor(RARE, device=sample.device)
+        losses["relations"] = torch.stack(
+            [
+                binary_cross_entropy_with_logits(said, batch.relations, pos_weight=rare)
+                for said in heads.relate(read.states, batch)
+            ]
+        ).mean()
+    end = int((batch.ids[0] == image_id).nonzero()[-1]) + 1
+    said = heads.scene(read.states[SCENE_STATE][:, end]).split([len(answers) for answers in SCENE.values()], dim=-1)
+    for index, (name, part) in enumerate(zip(SCENE, said, strict=True)):
+        truth = batch.scene[:, index]
+        right = cross_entropy(part, truth, ignore_index=-1, reduction="sum")
+        losses[name] = right / (truth >= 0).sum().clamp(min=1)
     return losses
 
 
@@ -171,19 +199,18 @@ def _look_loss(read: Read, batch: Batch, image_id: int) -> Tensor:
 def pointer_losses(read: Read, batch: Batch) -> dict[str, Tensor]:
     """How little of the attention of a caption's words falls on the line they are about, or that is next: -log."""
     return {
-        "pointer": _pointer_loss(read, batch.pointers, batch.lines, 0),
-        "plan": _pointer_loss(read, batch.plans, batch.lines, 1),
+        "pointer": _pointer_loss(read, batch.pointers, batch.lines, POINT_LAYERS, 0),
+        "plan": _pointer_loss(read, batch.plans, batch.lines, PLAN_LAYERS, 1),
     }
 
 
-def _pointer_loss(read: Read, pointers: Tensor, lines: Tensor, group: int) -> Tensor:
+def _pointer_loss(read: Read, pointers: Tensor, lines: Tensor, layers: tuple[int, ...], group: int) -> Tensor:
     if not len(pointers):
         return read.states[0].sum() * 0
     place, line = pointers.T
     sample, end = lines[line].T
     losses = [
-        -_attention_logs(read, layer, sample, place, group)[torch.arange(len(place)), :, end].mean()
-        for layer in POINT_LAYERS
+        -_attention_logs(read, layer, sample, place, group)[torch.arange(len(place)), :, end].mean() for layer in layers
     ]
     return torch.stack(losses).mean()
 
@@ -200,8 +227,9 @@ def _attention_logs(read: Read, layer: int, sample: Tensor, place: Tensor, group
     slot = torch.arange(len(sample), device=sample.device) - (counts.cumsum(0) - counts)[sample]
     asked = torch.zeros(b, int(counts.max()), dtype=torch.long, device=sample.device)
     asked[sample, slot] = place
+    missing = keys.shape[2] - queries.shape[2]  # of the last layer's queries those before the captions
     heads = queries[:, group * led : (group + 1) * led]
-    chosen = heads.gather(2, asked[:, None, :, None].expand(-1, led, -1, queries.shape[-1]))
+    chosen = heads.gather(2, (asked - missing).clamp(min=0)[:, None, :, None].expand(-1, led, -1, queries.shape[-1]))
     scores = chosen @ keys[:, group : group + 1].mT  # (b, led, slots, t)
     later = torch.arange(keys.shape[2], device=scores.device) > asked[..., None]
     return scores.masked_fill(later[:, None], -torch.inf).log_softmax(-1).transpose(1, 2)[sample, slot]

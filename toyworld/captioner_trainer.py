@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from toyworld.captioner_forward import embed, look, multiply, read
 from toyworld.captioner_heads import (
     LOOK_LAYERS,
+    PLAN_LAYERS,
     POINT_LAYERS,
     Batch,
     Heads,
@@ -85,7 +86,7 @@ def losses(trained: nn.ModuleDict, batch: Batch, phase: str, dtype: torch.dtype)
     parts = {"vision": vision_losses(heads, seen, batch)}
     if phase == SEEING:
         return parts
-    watched = {*LOOK_LAYERS, *(POINT_LAYERS if phase == TELLING else ())}
+    watched = {*LOOK_LAYERS, *((*POINT_LAYERS, *PLAN_LAYERS) if phase == TELLING else ())}
     told = batch.weights[:, 1:] > 0
     first = int(told.any(0).int().argmax()) if phase == TELLING else 0
     said = read(model, embed(model, batch.ids, features[: len(batch.ids)]), dtype, watched, first)

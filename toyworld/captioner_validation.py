@@ -13,7 +13,7 @@ import torch
 
 from toyworld.captioner_examples import Sample, collate
 from toyworld.captioner_forward import embed, look, multiply, read
-from toyworld.captioner_heads import ASKS, ATTRIBUTES, LINE_STATES, LOOK_LAYERS, PAIR_STATE, SIZES, Batch
+from toyworld.captioner_heads import ASKS, ATTRIBUTES, LINE_STATES, LOOK_LAYERS, SIZES, Batch
 from toyworld.captioner_trainer import Trainer, normalised
 
 Counts = dict[str, list[float]]
@@ -54,9 +54,8 @@ def _count(trainer: Trainer, batch: Batch, counts: Counts) -> None:
         asked = batch.attributes[:, index] >= 0
         _add(counts, f"line_{name}", (part.argmax(-1) == batch.attributes[:, index])[asked])
     if len(batch.pairs):
-        ends = said.states[PAIR_STATE][sample, place]
-        pairs = heads.pairs(torch.cat([ends[batch.pairs[:, 0]], ends[batch.pairs[:, 1]]], dim=-1))
-        _add(counts, "line_relations", (pairs > 0) == (batch.relations > 0))
+        related = heads.relate(said.states, batch)[-1][batch.relations == 1]
+        _add(counts, "line_relations", related > 0)
     told = batch.weights[:, 1:] > 0
     logits = multiply(said.states[-1][:, :-1][told], model.lm_head.weight, trainer.dtype).float()
     truth, asks = batch.ids[:, 1:][told], batch.asks[:, 1:][told]
