@@ -50,13 +50,8 @@ def finish_movie(movie: MovieFile, number: int, last: Output, store: Store, vers
 
 
 def _movie_row(movie: MovieFile, notes: dict[str, Any]) -> Movie:
-    return Movie(
-        movie_id=movie.movie_id,
-        title=movie.title,
-        path=movie.path,
-        other_paths=list(movie.other_paths),
-        sha256=movie.sha256,
-        size_bytes=movie.size_bytes,
+    return movie_row(
+        movie,
         width=notes["width"],
         height=notes["height"],
         codec=notes["codec"],
@@ -66,6 +61,19 @@ def _movie_row(movie: MovieFile, notes: dict[str, Any]) -> Movie:
         damaged_frames=notes["damaged"],
         status=notes["status"],
         error=notes["error"],
+    )
+
+
+def movie_row(movie: MovieFile, **seen: Any) -> Movie:
+    """What a movie's row says of its file, and what was `seen` in it: the other columns of the table."""
+    return Movie(
+        movie_id=movie.movie_id,
+        title=movie.title,
+        path=movie.path,
+        other_paths=list(movie.other_paths),
+        sha256=movie.sha256,
+        size_bytes=movie.size_bytes,
+        **seen,
     )
 
 

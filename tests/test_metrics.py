@@ -14,6 +14,7 @@ from tasks.errors import MetricUnavailableError, TransientError, UnknownNameErro
 from tasks.java_metrics import Conversation, missing, tokenize
 from tasks.metrics import CaptionMetric, Cited, DerivedMetric, Measured, Pair, TextMetric
 from tasks.metrics import meteor as meteor_file
+from tasks.metrics import spice as spice_file
 from tasks.metrics.grounding import count, each, pool, untagged_text
 from tasks.score_sheet import WORDLESS
 
@@ -59,7 +60,9 @@ def pairs_of(rows: list[tuple[str, list[str]]]) -> list[Pair]:
 
 
 TEXT_METRICS = [name for name in metrics.available() if isinstance(metrics.load(name), TextMetric)]
-QUICK = [name for name in TEXT_METRICS if name != "meteor"]
+NEEDS = {"spice": pytest.mark.skipif(spice_file.missing() is not None, reason=str(spice_file.missing()))}
+"""The one metric whose files the test environment may lack."""
+QUICK = [pytest.param(name, marks=NEEDS.get(name, ())) for name in TEXT_METRICS if name != "meteor"]
 """METEOR reads its paraphrases for seconds at every start: the tests here share one."""
 
 
@@ -76,9 +79,6 @@ def meteor() -> Iterator[Conversation]:
 def measure(name: str, pairs: list[Pair]) -> Measured:
     metric = metrics.load(name)
     assert isinstance(metric, TextMetric)
-    if (lack := metric.missing()) is not None:
-        assert name == "spice", lack  # the only one whose files the test environment may lack
-        pytest.skip(lack)
     return metric.measure(pairs, SECONDS)
 
 
@@ -179,11 +179,11 @@ def test_cider_of_one_frame_is_no_number() -> None:
         measure("cider", pairs_of([("a man", ["a man"])]))
 
 
-def test_spice_without_its_models_says_how_to_get_them() -> None:
+def test_spice_without_its_models_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spice_file, "coco_folder", lambda: tmp_path)  # as if they were not there, also where they are
     spice = metrics.load("spice")
     assert isinstance(spice, TextMetric)
-    if spice.missing() is None:
-        pytest.skip("the models are installed")
+    assert spice.missing() is not None
     with pytest.raises(MetricUnavailableError, match=r"get_stanford_models|pip install"):
         spice.measure([], SECONDS)
 

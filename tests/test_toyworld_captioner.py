@@ -32,7 +32,7 @@ from toyworld.naming import name_picture
 from toyworld.sampling import sample
 from toyworld.seeds import TRAIN, VALIDATION
 from toyworld.train_captioner import Plan, export_run, new_trainer, train
-from toyworld.training_run import keep_plan
+from toyworld.training_run import Rhythm, keep_plan
 
 FLOAT_NOISE = 1e-4
 PLAN = Plan(steps=6, batch=4, scenes=8, passes=2, views=2, seeing=0.2, binding=0.4, warm_up=2, words_from=6)
@@ -239,8 +239,8 @@ class TestTraining:
             with monkeypatch.context() as patched:
                 patched.setattr(train_captioner.Trainer, "step", killed_at(step))
                 with pytest.raises(Killed):
-                    train(tmp_path, PLAN, save_steps=1, looked_at=4)
-        train(tmp_path, PLAN, save_steps=1, looked_at=4)
+                    train(tmp_path, PLAN, looked_at=4, rhythm=Rhythm(save_steps=1))
+        train(tmp_path, PLAN, looked_at=4, rhythm=Rhythm(save_steps=1))
         one, other = (train_captioner.read_averaged(folder / "state.safetensors") for folder in (run, tmp_path))
         assert all(torch.equal(value, other[name]) for name, value in one.items())
         steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]

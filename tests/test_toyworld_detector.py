@@ -11,7 +11,6 @@ from transformers.models.mask2former import modeling_mask2former as stock
 
 from tasks import detectors
 from tasks.detectors import DetectConfig
-from tasks.masks import encode_regions as detector_masks
 from toyworld import train_detector
 from toyworld.detector_data import MOVIE_SIZE, WORLD_SIZE, batches, draw_pool, round_seeds
 from toyworld.detector_loss import PixelNaming, Targets, detector_loss
@@ -19,11 +18,12 @@ from toyworld.detector_model import SIZE, detector_processor, model_input, new_d
 from toyworld.detector_report import lines, measure, picture_counts
 from toyworld.drawing import draw
 from toyworld.faster_attention import deformable_attention
+from toyworld.naming import segments_of
 from toyworld.panoptic_quality import Counts, count, mean_quality, total
 from toyworld.sampling import sample
 from toyworld.seeds import TEST, TRAIN, VALIDATION
 from toyworld.train_detector import SMALL, Plan, Progress, Trainer, actors_at, export, size_at, train
-from toyworld.training_run import keep_plan, schedule
+from toyworld.training_run import Rhythm, keep_plan, schedule
 from toyworld.vocabulary import LABELS
 
 Map = NDArray[np.int32]
@@ -224,7 +224,7 @@ class TestTraining:
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "step", dying)
             with pytest.raises(Killed):  # in the second round, a step after a state was written
-                train(cut, plan, save_steps=5, looked_at=1)
+                train(cut, plan, looked_at=1, rhythm=Rhythm(save_steps=5))
         assert train(cut, plan, looked_at=1).step == 7
         one, other = (train_detector.read_averaged(run / "state.safetensors") for run in (whole, cut))
         assert all(torch.equal(one[name], other[name]) for name in one)
@@ -306,21 +306,6 @@ class TestData:
 
     def test_the_truth_against_itself_is_perfect(self) -> None:
         picture = draw(sample(TEST.start))
-        segments = [
-            detectors.Segment(
-                segment_id=region.segment_id,
-                category_id=region.category_id,
-                label=region.label,
-                is_thing=region.is_thing,
-                score=1.0,
-                mask=mask,
-            )
-            for region, mask in zip(
-                picture.regions,
-                detector_masks(picture.segment_map, [region.segment_id for region in picture.regions]),
-                strict=True,
-            )
-        ]
-        counts = picture_counts(picture, segments)
+        counts = picture_counts(picture, segments_of(picture))
         assert all(one.quality == 1.0 for one in counts.values())
         assert len(counts) > 1

@@ -7,9 +7,7 @@ The run has three phases: the vision tower learns what patches show; the text mo
 of the picture; then it learns to write. How that is asked for stands in captioner_heads.py.
 """
 
-import argparse
 import dataclasses
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.accelerator import pick_device
 from tasks.pixtral_inputs import PixtralInputs
 from toyworld.captioner_examples import RELATIONS, Sample, collate, draw_samples, of_views, tokenizer_sentences
 from toyworld.captioner_heads import Batch, Heads
@@ -27,7 +24,19 @@ from toyworld.captioner_validation import validate
 from toyworld.captioner_views import draw_views
 from toyworld.fast_cpu import has_bfloat16, keep_freed_memory
 from toyworld.seeds import TRAIN, VALIDATION
-from toyworld.training_run import Clock, Progress, cut_log, keep_plan, note, schedule, seconds_until
+from toyworld.training_run import (
+    STEADY,
+    Clock,
+    Progress,
+    Rhythm,
+    add_plan,
+    cut_log,
+    keep_plan,
+    length_of,
+    options,
+    run_through,
+    schedule,
+)
 from toyworld.training_state import read_averaged, read_state, write_state
 
 LENGTH_NOISE = 20
@@ -44,7 +53,7 @@ class Plan:
     batch: int = 16
     scenes: int = 1024
     """New scenes in a round."""
-    passes: int = 2
+    passes: int = 4
     """How often a round goes over them, each time with other detections and another caption."""
     views: int = 4
     """How often while the vision tower learns alone, each time with another view."""
@@ -52,9 +61,9 @@ class Plan:
     weight_decay: float = 0.02
     warm_up: int = 200
     """Steps until the learning rate is reached."""
-    seeing: float = 0.1
+    seeing: float = 0.18
     """Part of the run in which the vision tower learns alone."""
-    binding: float = 0.25
+    binding: float = 0.28
     """Part of the run at which captions begin."""
     words_from: int = 400
     """Scenes whose captions the tokenizer's words are learnt from."""
@@ -78,17 +87,14 @@ def train(
     seconds_left: float | None = None,
     device: str = "cpu",
     start: Path | None = None,
-    save_seconds: float = 120.0,
-    save_steps: int = 0,
-    look_seconds: float = 300.0,
     looked_at: int = 96,
+    rhythm: Rhythm = STEADY,
 ) -> Place:
     """Train until the plan is done, from where the folder's state stands; give back the progress.
 
     A new run begins with the weights of the run `start`, where one is given.
 
-    The state is written every `save_seconds`, and every `save_steps` steps where that is not 0; every `look_seconds`
-    the averaged weights are tried on so many scenes kept for it.
+    The averaged weights are tried on `looked_at` scenes kept for it.
     """
     inputs = inputs_of(folder, plan)
     trainer, progress = new_trainer(inputs, plan, device), Place()
@@ -99,26 +105,21 @@ def train(
     elif start:
         begin_with(trainer, inputs, start)
     held_out = draw_samples(VALIDATION[:looked_at], inputs, variants=1)
-    clock, saved, looked, seen = Clock(progress, plan.steps, seconds_left), time.monotonic(), time.monotonic(), []
-    with log.open("a", encoding="utf-8") as file:
-        for batch in batches(plan, progress, inputs):
-            rate = plan.learning_rate * schedule(progress, plan.warm_up)
-            seen.append(trainer.step(batch.to(device), phase_of(plan, progress), rate, progress.step))
-            progress.step += 1
-            clock.tick(progress)
-            done = progress.part >= 1
-            if progress.step % 50 == 0 or done:
-                note(file, progress, _means(seen))
-                seen = []
-            if done or time.monotonic() > looked + look_seconds:
-                note(file, progress, validate(trainer, held_out, plan.batch, inputs.tokenizer.pad_token_id))
-                looked = time.monotonic()
-            if done or time.monotonic() > saved + save_seconds or (save_steps and progress.step % save_steps == 0):
-                said = dataclasses.asdict(progress)
-                write_state(state, trainer.trained, trainer.averaged, trainer.optimizer, said)
-                saved = time.monotonic()
-            if done:
-                break
+    padding = inputs.tokenizer.pad_token_id
+
+    def step(batch: Batch) -> dict[str, float]:
+        rate = plan.learning_rate * schedule(progress, plan.warm_up)
+        losses = trainer.step(batch.to(device), phase_of(plan, progress), rate, progress.step)
+        progress.step += 1
+        return losses
+
+    def save() -> None:
+        write_state(state, trainer.trained, trainer.averaged, trainer.optimizer, dataclasses.asdict(progress))
+
+    run_through(
+        batches(plan, progress, inputs), step, progress, Clock(progress, plan.steps, seconds_left), log,
+        look=lambda: validate(trainer, held_out, plan.batch, padding), save=save, rhythm=rhythm,
+    )  # fmt: skip
     return progress
 
 
@@ -215,15 +216,6 @@ def _order(samples: list[Sample], variant: int, generator: np.random.Generator, 
     return [int(one) for group in groups for one in by_length[group * batch : (group + 1) * batch]]
 
 
-def _means(seen: list[dict[str, float]]) -> dict[str, float]:
-    names = {name for one in seen for name in one}
-    return {
-        name: round(sum(values) / len(values), 4)
-        for name in sorted(names)
-        if (values := [one[name] for one in seen if name in one])
-    }
-
-
 def export_run(folder: Path, target: Path, plan: Plan) -> Path:
     """Write the checkpoint of a run's averaged weights."""
     inputs = inputs_of(folder, plan)
@@ -232,42 +224,24 @@ def export_run(folder: Path, target: Path, plan: Plan) -> Path:
     return export(trainer.trained["model"], inputs.tokenizer, target)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="train so long from now on")
-    length.add_argument("--until", metavar="HH:MM", help="train until this time, UTC")
-    length.add_argument("--steps", type=int, help="train so many steps in all; resumed runs give the same weights")
-    parser.add_argument(
-        "--start",
-        type=Path,
-        metavar="FOLDER",
-        help="begin a new run with the weights of another one, or of a checkpoint",
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
-    for name in ("seed", "batch", "scenes", "passes", "views"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
-    for name in ("learning_rate", "seeing", "binding"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Plan, name))
-    return parser.parse_args()
+OPTIONS = ("seed", "batch", "scenes", "passes", "views", "learning_rate", "seeing", "binding")
+"""Fields of a plan that can be chosen."""
 
 
 def main() -> None:
     """Train, and export where that is asked for."""
-    given = _arguments()
+    parser = options(__doc__ or "")
+    add_plan(parser, Plan, OPTIONS)
+    parser.add_argument(
+        "--start", type=Path, metavar="FOLDER", help="begin with the weights of another run, or of a checkpoint"
+    )
+    given = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(given.threads)
-    names = ("seed", "steps", "batch", "scenes", "passes", "views", "learning_rate", "seeing", "binding")
-    plan = Plan(**{name: getattr(given, name) for name in names})
+    plan = Plan(**{name: getattr(given, name) for name in ("steps", *OPTIONS)})
     keep_plan(given.folder, plan)
-    seconds = 60 * given.minutes if given.minutes else None
-    seconds = seconds_until(given.until) if given.until else seconds
-    if seconds is not None or plan.steps is not None:
-        device = str(pick_device(given.device))
-        train(given.folder, plan, seconds_left=seconds, device=device, start=given.start)
+    if length := length_of(given):
+        train(given.folder, plan, start=given.start, **length)
     if given.export:
         export_run(given.folder, given.export, plan)
 

@@ -4,9 +4,7 @@ RUN keeps state.safetensors, from which the same command goes on after any inter
 `--export FOLDER` writes the checkpoint: the averaged weights in half precision, in the hub's files.
 """
 
-import argparse
 import dataclasses
-import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
@@ -18,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.accelerator import pick_device
 from tasks.detectors import DetectConfig
 from tasks.detectors.mask2former import Mask2Former, things_of
 from toyworld import training_run
@@ -29,7 +26,18 @@ from toyworld.detector_report import measure
 from toyworld.fast_cpu import has_bfloat16, keep_freed_memory
 from toyworld.faster_attention import faster_attention
 from toyworld.seeds import VALIDATION
-from toyworld.training_run import Clock, cut_log, keep_plan, note, schedule, seconds_until
+from toyworld.training_run import (
+    STEADY,
+    Clock,
+    Rhythm,
+    add_plan,
+    cut_log,
+    keep_plan,
+    length_of,
+    options,
+    run_through,
+    schedule,
+)
 from toyworld.training_state import average_in, read_averaged, read_state, write_state
 from toyworld.vocabulary import LABELS
 
@@ -150,15 +158,12 @@ def train(
     seconds_left: float | None = None,
     device: str = "cpu",
     executor: Executor | None = None,
-    save_seconds: float = 120.0,
-    save_steps: int = 0,
-    look_seconds: float = 300.0,
     looked_at: int = 50,
+    rhythm: Rhythm = STEADY,
 ) -> Progress:
     """Train until the plan is done, from where the folder's state stands; give back the progress.
 
-    The state is written every `save_seconds`, and every `save_steps` steps where that is not 0; every `look_seconds`
-    the averaged weights are measured on so many scenes kept for it.
+    The averaged weights are measured on `looked_at` scenes kept for it.
     """
     trainer, progress = Trainer.new(plan, device), Progress()
     state, log = folder / "state.safetensors", folder / "log.jsonl"
@@ -166,23 +171,18 @@ def train(
         said = read_state(state, trainer.modules, trainer.averaged, trainer.optimizer)
         progress = Progress(**said | {"actors": said["actors"] and tuple(said["actors"]), "size": tuple(said["size"])})
         cut_log(log, progress.step)
-    clock, saved, looked, losses = Clock(progress, plan.steps, seconds_left), time.monotonic(), time.monotonic(), []
-    with faster_attention(), log.open("a", encoding="utf-8") as file, ThreadPoolExecutor(1) as thread:
-        for images, targets in _batches(plan, progress, executor, thread):
-            losses.append(trainer.step(images, targets, progress))
-            clock.tick(progress)
-            done = progress.part >= 1
-            if progress.step % 50 == 0 or done:
-                note(file, progress, {"loss": round(sum(losses) / len(losses), 4)})
-                losses = []
-            if done or time.monotonic() > looked + look_seconds:
-                note(file, progress, look(trainer, VALIDATION[:looked_at], progress.size))
-                looked = time.monotonic()
-            if done or time.monotonic() > saved + save_seconds or (save_steps and progress.step % save_steps == 0):
-                write_state(state, trainer.modules, trainer.averaged, trainer.optimizer, dataclasses.asdict(progress))
-                saved = time.monotonic()
-            if done:
-                break
+
+    def step(batch: tuple[Tensor, Targets]) -> dict[str, float]:
+        return {"loss": trainer.step(*batch, progress)}
+
+    def save() -> None:
+        write_state(state, trainer.modules, trainer.averaged, trainer.optimizer, dataclasses.asdict(progress))
+
+    with faster_attention(), ThreadPoolExecutor(1) as thread:
+        run_through(
+            _batches(plan, progress, executor, thread), step, progress, Clock(progress, plan.steps, seconds_left), log,
+            look=lambda: look(trainer, VALIDATION[:looked_at], progress.size), save=save, rhythm=rhythm,
+        )  # fmt: skip
     return progress
 
 
@@ -241,40 +241,26 @@ def export(folder: Path, target: Path, plan: Plan) -> None:
     write_detector(Trainer.new(plan, "cpu").model, read_averaged(folder / "state.safetensors"), target)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="train so long from now on")
-    length.add_argument("--until", metavar="HH:MM", help="train until this time, UTC")
-    length.add_argument("--steps", type=int, help="train so many steps in all; resumed runs give the same weights")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0: the training draws")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
-    for name in ("seed", "batch", "scenes", "passes"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
-    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
-    return parser.parse_args()
+OPTIONS = ("seed", "batch", "scenes", "passes", "learning_rate")
+"""Fields of a plan that can be chosen."""
 
 
 def main() -> None:
     """Train, and export where that is asked for."""
-    given = _arguments()
+    parser = options(__doc__ or "")
+    add_plan(parser, Plan, OPTIONS)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0: the training draws")
+    given = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(given.threads)
-    chosen = {name: getattr(given, name) for name in ("seed", "steps", "batch", "scenes", "passes", "learning_rate")}
-    plan = Plan(**chosen)
+    plan = Plan(**{name: getattr(given, name) for name in ("steps", *OPTIONS)})
     keep_plan(given.folder, plan)
     with ExitStack() as stack:
         executor = None
         if given.workers:
             executor = stack.enter_context(ProcessPoolExecutor(given.workers, get_context("spawn")))
-        seconds = 60 * given.minutes if given.minutes else None
-        seconds = seconds_until(given.until) if given.until else seconds
-        if seconds is not None or plan.steps is not None:
-            device = str(pick_device(given.device))
-            train(given.folder, plan, seconds_left=seconds, device=device, executor=executor)
+        if length := length_of(given):
+            train(given.folder, plan, executor=executor, **length)
     if given.export:
         export(given.folder, given.export, plan)
 

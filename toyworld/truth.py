@@ -22,6 +22,7 @@ from tasks.consistency import check_captions
 from tasks.detections import detection_row
 from tasks.frame_sampling import keyframe_places
 from tasks.movie_files import MovieFile, identify_movies
+from tasks.movie_rows import movie_row
 from tasks.object_naming import NamedObject, clean_label
 from tasks.references import write_references
 from toyworld.captions import write_caption
@@ -216,13 +217,8 @@ def _write_frames(
 
 
 def _movie(plan: Plan, movie: MovieFile) -> Movie:
-    return Movie(
-        movie_id=movie.movie_id,
-        title=movie.title,
-        path=movie.path,
-        other_paths=list(movie.other_paths),
-        sha256=movie.sha256,
-        size_bytes=movie.size_bytes,
+    return movie_row(
+        movie,
         width=plan.width,
         height=plan.height,
         codec="h264",
