@@ -2,6 +2,7 @@
 
 RUN keeps state.safetensors, from which the same command goes on after any interruption, plan.json and log.jsonl.
 `--export FOLDER` writes the checkpoint: the averaged weights in half precision, in the hub's files.
+`--start FOLDER` begins a new run with the weights of another run, or of a checkpoint, and with scenes as they come.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tasks.detectors import DetectConfig
@@ -157,13 +159,15 @@ def train(
     *,
     seconds_left: float | None = None,
     device: str = "cpu",
+    start: Path | None = None,
     executor: Executor | None = None,
     looked_at: int = 50,
     rhythm: Rhythm = STEADY,
 ) -> Progress:
     """Train until the plan is done, from where the folder's state stands; give back the progress.
 
-    The averaged weights are measured on `looked_at` scenes kept for it.
+    A new run begins with the weights of the run or checkpoint `start`, where one is given. The averaged weights are
+    measured on `looked_at` scenes kept for it.
     """
     trainer, progress = Trainer.new(plan, device), Progress()
     state, log = folder / "state.safetensors", folder / "log.jsonl"
@@ -171,6 +175,8 @@ def train(
         said = read_state(state, trainer.modules, trainer.averaged, trainer.optimizer)
         progress = Progress(**said | {"actors": said["actors"] and tuple(said["actors"]), "size": tuple(said["size"])})
         cut_log(log, progress.step)
+    elif start:
+        begin_with(trainer, start)
 
     def step(batch: tuple[Tensor, Targets]) -> dict[str, float]:
         return {"loss": trainer.step(*batch, progress)}
@@ -186,18 +192,27 @@ def train(
     return progress
 
 
+def begin_with(trainer: Trainer, folder: Path) -> None:
+    """Take over the averaged weights of another run, or those of a checkpoint."""
+    state = folder / "state.safetensors"
+    weights = read_averaged(state) if state.exists() else load_file(folder / "model.safetensors")
+    trainer.model.load_state_dict(weights)
+    for name, value in trainer.model.state_dict().items():
+        trainer.averaged[name].copy_(value)
+
+
 def _batches(
     plan: Plan, progress: Progress, executor: Executor | None, thread: Executor
 ) -> Iterator[tuple[Tensor, Targets]]:
     """Batches from where the progress stands, without end. Other processes draw the next round meanwhile."""
     if progress.batch == 0:
         _begin_round(plan, progress)
-    pool = draw_pool(round_seeds(progress.round, plan.scenes), progress.actors, progress.size, executor)
+    pool = draw_pool(_seeds(plan, progress), progress.actors, progress.size, executor)
     while True:
         after = dataclasses.replace(progress, round=progress.round + 1, batch=0)
         if executor is not None:
             _begin_round(plan, after)
-            coming = thread.submit(draw_pool, round_seeds(after.round, plan.scenes), after.actors, after.size, executor)
+            coming = thread.submit(draw_pool, _seeds(plan, after), after.actors, after.size, executor)
         for index, batch in enumerate(batches(pool, (plan.seed, progress.round), plan.passes, plan.batch)):
             if index < progress.batch:
                 continue
@@ -208,7 +223,12 @@ def _batches(
             progress.actors, progress.size, pool = after.actors, after.size, coming.result()
         else:
             _begin_round(plan, progress)
-            pool = draw_pool(round_seeds(progress.round, plan.scenes), progress.actors, progress.size)
+            pool = draw_pool(_seeds(plan, progress), progress.actors, progress.size)
+
+
+def _seeds(plan: Plan, progress: Progress) -> range:
+    """The seeds of a round's scenes; runs of other seeds have other scenes."""
+    return round_seeds(plan.seed * 1000 + progress.round, plan.scenes)
 
 
 def _begin_round(plan: Plan, progress: Progress) -> None:
@@ -249,18 +269,21 @@ def main() -> None:
     """Train, and export where that is asked for."""
     parser = options(__doc__ or "")
     add_plan(parser, Plan, OPTIONS)
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="begin with another run's or checkpoint's weights")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw; 0: the training draws")
     given = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(given.threads)
     plan = Plan(**{name: getattr(given, name) for name in ("steps", *OPTIONS)})
+    if given.start:  # who has seen scenes needs no easy ones first
+        plan = dataclasses.replace(plan, few=(), sizes=())
     keep_plan(given.folder, plan)
     with ExitStack() as stack:
         executor = None
         if given.workers:
             executor = stack.enter_context(ProcessPoolExecutor(given.workers, get_context("spawn")))
         if length := length_of(given):
-            train(given.folder, plan, executor=executor, **length)
+            train(given.folder, plan, start=given.start, executor=executor, **length)
     if given.export:
         export(given.folder, given.export, plan)
 
