@@ -18,6 +18,7 @@ from tasks.metrics.grounding import count, ratios
 from tasks.object_naming import clean_label
 from toyworld.captions import compose, write_caption
 from toyworld.claims import attribute_spans, claims_of, judged, read
+from toyworld.clauses import DEPTH, evident_relations
 from toyworld.drawing import draw
 from toyworld.facts import ATTRIBUTES, GROUND, RELATIONS, Claim, Facts, Thing, judge
 from toyworld.naming import ids_of, match, name_picture
@@ -98,6 +99,51 @@ def test_the_same_seed_gives_the_same_words_and_others_give_others() -> None:
     assert len({write_caption(facts, "automatic", seed) for seed in range(20)}) > 15
     with pytest.raises(ValueError, match="give one of automatic, human"):
         write_caption(facts, "poetic", 0)
+
+
+def test_what_is_evident_is_told_whenever_it_is_there() -> None:
+    """Holding, sitting on and being behind hang on the picture, not on chance; each teller has one of each at most."""
+    told = 0
+    for seed in range(40):
+        facts = seen(seed).facts
+        people = [one for one in facts.things if one.label == "person"]
+        others = [one for one in facts.things if one.label != "person"]
+        first, second = (
+            evident_relations(facts, [*people, *others], np.random.default_rng(number)) for number in (0, 1)
+        )
+        evident = [[one for one in each if one.about != "same colour as"] for each in (first, second)]
+        told += len(evident[0])
+        assert evident[0] == evident[1]
+        assert set(evident[0]) <= facts.relations
+        deep = [one.subject for one in evident[0] if one.about in DEPTH]
+        assert len(deep) == len(set(deep))
+        holding = {one for one in facts.relations if one.about in ("holding", "on")}
+        alike = {(one.label, one.kind, one.colour): one for one in facts.things}
+        if len(alike) == len(facts.things):  # no two that no words tell apart
+            assert holding <= set(evident[0])
+    assert told > 30
+
+
+def test_relations_follow_who_tells_them() -> None:
+    one = person(0, colour="red")
+    other = person(1, colour="blue", kind="woman")
+    tree = person(2, object_id="tree-0", label="tree", kind=None, colour=None, action=None, facing=None, area=0.3)
+    claims = {
+        Claim("person-0", "in front of", "tree-0"), Claim("tree-0", "behind", "person-0"),
+        Claim("person-0", "behind", "person-1"), Claim("person-1", "in front of", "person-0"),
+        Claim("person-1", "looking at", "person-0"),
+    }  # fmt: skip
+    facts = Facts(
+        place="park", weather="clear", light="day", seen=frozenset(), things=(one, other, tree), stuff=(),
+        relations=frozenset(claims), faint=frozenset(),
+    )  # fmt: skip
+    assert evident_relations(facts, [one, other, tree], np.random.default_rng(0)) == [
+        Claim("person-0", "in front of", "tree-0"),
+        Claim("person-1", "in front of", "person-0"),
+        Claim("person-1", "looking at", "person-0"),
+    ]
+    text = tags.strip(write_caption(facts, "automatic", 1))
+    assert ", in front of" in text
 
 
 def test_styles_differ_in_length() -> None:

@@ -46,7 +46,7 @@ LARGER_CHANCE, LARGER = 0.2, 2
 """So many pictures are drawn larger and shrunk, as the picture processor shrinks a movie's frames."""
 EXACT_CHANCE = 0.25
 """So many lists of detections are the truth; the others have a detector's mistakes."""
-HUMAN_CHANCE = 0.1
+HUMAN_CHANCE = 0.05
 """So many captions are in the human style; the prompt does not say which, so the other one is the captioner's."""
 LENGTH_STEP = 16
 """Batches are padded to a multiple of so many tokens."""

@@ -8,7 +8,8 @@ guesses the rest. So it is asked directly, at each stage of the way from a box t
 - attention from a detection line, to the patches of its object; from a caption's words, to the line of their object;
   from where an id is going to be cited, to the line that it is of;
 - each detection line, after the layers that looked: kind, colour, action and facing of its object;
-- pairs of lines: the relations between their objects;
+- pairs of lines: the relations between their objects; a caption's words: which relations their object has, so that it
+  is known in time whether there is anything to tell;
 - the end of the picture: place, weather and light.
 """
 
@@ -46,7 +47,7 @@ RARE = 4.0
 LOOK_LAYERS, POINT_LAYERS, PLAN_LAYERS = (1, 2), (2, 3), (3, 4)
 """Where a line's attention is led to patches, a caption's to the line it is about, and to the line it will cite next.
 The heads of the first KV head are led, and for what is next those of the second."""
-PLACE_STATES, LINE_STATES, PAIR_STATES, SCENE_STATE = (1, 2), (2, 3), (3, 4), 3
+PLACE_STATES, LINE_STATES, PAIR_STATES, TELLS_STATE, SCENE_STATE = (1, 2), (2, 3), (3, 4), 4, 3
 """Indices into Read.states: after so many layers."""
 
 
@@ -110,6 +111,7 @@ class Heads(nn.Module):
             nn.ModuleList(nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations * MATCHED)) for _ in range(2))
             for _ in PAIR_STATES
         )
+        self.tells = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations))
         self.often = nn.Parameter(torch.full((relations,), -2.0))
         self.scene = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, sum(map(len, SCENE.values()))))
 
@@ -151,13 +153,8 @@ def binding_losses(heads: Heads, read: Read, batch: Batch, image_id: int) -> dic
         for name, loss in answers.items():
             losses[f"line_{name}"] = losses.get(f"line_{name}", 0) + loss / len(LINE_STATES)
     if len(batch.pairs):
-        rare = torch.tensor(RARE, device=sample.device)
-        losses["relations"] = torch.stack(
-            [
-                binary_cross_entropy_with_logits(said, batch.relations, pos_weight=rare)
-                for said in heads.relate(read.states, batch)
-            ]
-        ).mean()
+        said = [_rare_loss(one, batch.relations) for one in heads.relate(read.states, batch)]
+        losses["relations"] = torch.stack(said).mean()
     end = int((batch.ids[0] == image_id).nonzero()[-1]) + 1
     said = heads.scene(read.states[SCENE_STATE][:, end]).split([len(answers) for answers in SCENE.values()], dim=-1)
     for index, (name, part) in enumerate(zip(SCENE, said, strict=True)):
@@ -165,6 +162,11 @@ def binding_losses(heads: Heads, read: Read, batch: Batch, image_id: int) -> dic
         right = cross_entropy(part, truth, ignore_index=-1, reduction="sum")
         losses[name] = right / (truth >= 0).sum().clamp(min=1)
     return losses
+
+
+def _rare_loss(said: Tensor, truth: Tensor) -> Tensor:
+    """Scores (n, relations) against what holds."""
+    return binary_cross_entropy_with_logits(said, truth, pos_weight=torch.tensor(RARE, device=said.device))
 
 
 def _place_loss(heads: Heads, read: Read, batch: Batch, image_id: int) -> Tensor:
@@ -196,12 +198,20 @@ def _look_loss(read: Read, batch: Batch, image_id: int) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def pointer_losses(read: Read, batch: Batch) -> dict[str, Tensor]:
-    """How little of the attention of a caption's words falls on the line they are about, or that is next: -log."""
-    return {
+def pointer_losses(heads: Heads, read: Read, batch: Batch) -> dict[str, Tensor]:
+    """How little of the attention of a caption's words falls on the line they are about, or that is next: -log. And
+    which relations that object has."""
+    losses = {
         "pointer": _pointer_loss(read, batch.pointers, batch.lines, POINT_LAYERS, 0),
         "plan": _pointer_loss(read, batch.plans, batch.lines, PLAN_LAYERS, 1),
     }
+    if len(batch.pairs) and len(batch.pointers):
+        has = batch.relations.new_zeros(len(batch.lines), batch.relations.shape[1])
+        has = has.scatter_reduce(0, batch.pairs[:, :1].expand_as(batch.relations), batch.relations, "amax")
+        place, line = batch.pointers.T
+        told = read.states[TELLS_STATE][batch.lines[line, 0], place]
+        losses["tells"] = _rare_loss(heads.tells(told), has[line])
+    return losses
 
 
 def _pointer_loss(read: Read, pointers: Tensor, lines: Tensor, layers: tuple[int, ...], group: int) -> Tensor:

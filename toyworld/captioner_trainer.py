@@ -92,7 +92,7 @@ def losses(trained: nn.ModuleDict, batch: Batch, phase: str, dtype: torch.dtype)
     said = read(model, embed(model, batch.ids, features[: len(batch.ids)]), dtype, watched, first)
     parts["binding"] = binding_losses(heads, said, batch, model.config.image_token_id)
     if phase == TELLING:
-        parts["pointer"] = pointer_losses(said, batch)
+        parts["pointer"] = pointer_losses(heads, said, batch)
         logits = multiply(said.states[-1][:, :-1][told[:, first:]], model.lm_head.weight, dtype).float()
         parts["caption"] = {"caption": caption_loss(logits, batch.ids[:, 1:][told], batch.weights[:, 1:][told])}
     return parts

@@ -24,7 +24,8 @@ Counts = dict[str, list[float]]
 def validate(trainer: Trainer, samples: Sequence[Sample], size: int, pad: int) -> dict[str, dict[str, float]]:
     """Accuracies of the averaged weights, with the right and with a wrong picture.
 
-    `line_*`: a head reads it off a detection's line; the other names: the caption's next token, the truth before it.
+    `line_*`: a head reads it off a detection's line (of relations the F1); the other names: the caption's next token,
+    the truth before it.
     """
     kept = {name: value.detach().clone() for name, value in trainer.trained.state_dict().items()}
     trainer.trained.load_state_dict(trainer.averaged)
@@ -54,8 +55,10 @@ def _count(trainer: Trainer, batch: Batch, counts: Counts) -> None:
         asked = batch.attributes[:, index] >= 0
         _add(counts, f"line_{name}", (part.argmax(-1) == batch.attributes[:, index])[asked])
     if len(batch.pairs):
-        related = heads.relate(said.states, batch)[-1][batch.relations == 1]
-        _add(counts, "line_relations", related > 0)
+        related = heads.relate(said.states, batch)[-1] > 0
+        found, wrong = (int((related & (batch.relations == truth)).sum()) for truth in (1, 0))
+        counts["line_relations"][0] += 2 * found
+        counts["line_relations"][1] += found + wrong + int((batch.relations == 1).sum())
     told = batch.weights[:, 1:] > 0
     logits = multiply(said.states[-1][:, :-1][told], model.lm_head.weight, trainer.dtype).float()
     truth, asks = batch.ids[:, 1:][told], batch.asks[:, 1:][told]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toyworld.clauses import DOERS, Clauses, by_label, choose_relations, listed, together
+from toyworld.clauses import DOERS, Clauses, by_label, choose_relations, evident_relations, listed, together
 from toyworld.facts import Claim, Facts, Thing
 from toyworld.phrases import Phrases
 from toyworld.wordings import AUTOMATIC, HUMAN, STYLES
 
 LEFT_OUT = {AUTOMATIC: 0.03, HUMAN: 0.25}
 """How often a thing that is nobody is not mentioned."""
-MOST_RELATIONS = {AUTOMATIC: (1, 4), HUMAN: (0, 2)}
-"""Half open ranges: how many relations are told, where there are so many."""
+MOST_RELATIONS = 1
+"""In the human style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,8 @@ def compose(facts: Facts, style: str, seed: int) -> Written:
     rng = np.random.default_rng((seed, STYLES.index(style)))
     phrases = Phrases(facts, style, rng)
     things = [one for one in facts.things if one.label == "person" or not phrases.chance(LEFT_OUT[style])]
-    relations = choose_relations(facts, things, int(rng.integers(*MOST_RELATIONS[style])), rng)
     write = _automatic if style == AUTOMATIC else _human
-    sentences = [words for words in write(phrases, things, Clauses(phrases, relations)) if words]
+    sentences = [words for words in write(phrases, things) if words]
     return Written(" ".join(map(_sentence, sentences or ["nothing is to be seen"])), frozenset(phrases.said))
 
 
@@ -52,14 +51,18 @@ def _sentence(words: str) -> str:
     return f"{words[:start]}{words[start].upper()}{words[start + 1 :]}."
 
 
-def _automatic(phrases: Phrases, things: Sequence[Thing], clauses: Clauses) -> list[str]:
+def _automatic(phrases: Phrases, things: Sequence[Thing]) -> list[str]:
     people = [one for one in things if one.label == "person"]
     doers = [one for one in things if one.label in DOERS and one.label != "person"]
+    rest = [one for one in things if one.label not in DOERS]
+    relations = evident_relations(phrases.facts, [*people, *doers, *rest], phrases.rng)
+    clauses = Clauses(phrases, relations)
+    tellers = {one.subject for one in relations}
     sentences = [_setting(phrases)]
     if len(people) + len(doers) in range(3, 6) and phrases.chance(0.25):
         told = [phrases.counted(group) for group in by_label([*people, *doers]).values()]
         sentences.append(f"{phrases.pick('the picture shows', 'it shows', 'one can see')} {listed(told)}")
-    groups = [*together(people, phrases, 0.5), *together(doers, phrases, 0.5)]
+    groups = [*together(people, phrases, 0.5, tellers), *together(doers, phrases, 0.5, tellers)]
     sentences += [clauses.sentence(group) for group in groups]
     sentences.append(_still_life(phrases, things))
     sentences += clauses.relations()
@@ -101,7 +104,9 @@ def _background(phrases: Phrases) -> str:
     return f"{opening} {listed(told)}" if told else ""
 
 
-def _human(phrases: Phrases, things: Sequence[Thing], clauses: Clauses) -> list[str]:
+def _human(phrases: Phrases, things: Sequence[Thing]) -> list[str]:
+    many = int(phrases.rng.integers(MOST_RELATIONS + 1))
+    clauses = Clauses(phrases, choose_relations(phrases.facts, things, many, phrases.rng))
     actors = sorted((one for one in things if one.label in DOERS), key=lambda one: -one.area)
     first = actors[: 2 if len(actors) < 5 and phrases.chance(0.75) else 1]
     sentences = [_main(phrases, things, first, clauses)]

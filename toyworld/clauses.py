@@ -1,6 +1,6 @@
 """Clauses of a caption: who does what where, and what relations there are to tell."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,9 @@ RELATION_WEIGHTS = {
     "holding": 3.0, "on": 3.0, "in front of": 1.5, "behind": 1.5, "looking at": 1.5, "same colour as": 0.5,
 }  # fmt: skip
 """How likely a kind of relation is told, where there are several."""
+DEPTH = ("in front of", "behind")
+SAME_COLOUR_CHANCE = 0.3
+"""How often one with nothing else to tell is said to have the colour of another."""
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -25,9 +28,7 @@ def choose_relations(facts: Facts, things: Iterable[Thing], most: int, rng: np.r
 
     None between two that no words tell apart.
     """
-    names = {one.object_id: (one.label, one.kind, one.colour) for one in things}
-    told = [one for one in facts.relations if one.subject in names and one.value in names]
-    left = sorted(one for one in told if names[one.subject] != names[one.value])
+    left = sorted(_told_apart(facts, things))
     chosen: list[Claim] = []
     while left and len(chosen) < most:
         kinds = [one.about for one in left]
@@ -41,6 +42,48 @@ def choose_relations(facts: Facts, things: Iterable[Thing], most: int, rng: np.r
             if {one.subject, one.value} != {new.subject, new.value} and not (full and one.about == new.about)
         ]
     return chosen
+
+
+def evident_relations(facts: Facts, order: Sequence[Thing], rng: np.random.Generator) -> list[Claim]:
+    """The relations that one tells who goes through the things in this order and leaves out nothing one sees.
+
+    Everyone who does something tells what they hold, sit on and look at, and the largest thing they are in front of or
+    behind, of those who do nothing or were told before. So whether there is something to tell hangs on the picture,
+    not on chance; but for what has the same colour, of which there is too much. Subjects are in order.
+    """
+    place = {one.object_id: index for index, one in enumerate(order)}
+    things = {one.object_id: one for one in order}
+    clear = sorted(one for one in _told_apart(facts, order) if one.subject in place and one.value in place)
+    told: list[Claim] = []
+    for thing in order:
+        own = [one for one in clear if one.subject == thing.object_id]
+        if thing.label not in DOERS:
+            beside = [one for one in own if one.about == "behind" and things[one.value].label not in DOERS]
+            if not any(things[one.subject].label not in DOERS for one in told):
+                told += _largest(beside, things)
+            continue
+        before = [one for one in own if things[one.value].label not in DOERS or place[one.value] < place[one.subject]]
+        mine = [one for one in own if one.about in ("holding", "on")]
+        mine += _largest([one for one in before if one.about in DEPTH], things)
+        if not any(one.about == "holding" for one in mine):
+            mine += [one for one in own if one.about == "looking at"]
+        if not mine and rng.random() < SAME_COLOUR_CHANCE:
+            mine += _largest([one for one in before if one.about == "same colour as"], things)
+        told += mine
+    return told
+
+
+def _told_apart(facts: Facts, things: Iterable[Thing]) -> Iterator[Claim]:
+    """The relations between things that words tell apart."""
+    names = {one.object_id: (one.label, one.kind, one.colour) for one in things}
+    for one in facts.relations:
+        if one.subject in names and one.value in names and names[one.subject] != names[one.value]:
+            yield one
+
+
+def _largest(claims: Sequence[Claim], things: Mapping[str, Thing]) -> list[Claim]:
+    """The claim whose value is the largest thing, in a list; none of none."""
+    return sorted(claims, key=lambda one: things[one.value].area, reverse=True)[:1]
 
 
 class Clauses:
@@ -81,15 +124,25 @@ class Clauses:
         return self.phrases.place_at(seat, "on")
 
     def _besides(self, thing: Thing) -> str:
-        """', holding a red umbrella', ', facing left'."""
+        """', holding a red umbrella, behind a tree', ', facing left'."""
         phrases, parts = self.phrases, []
         if claim := self._take(thing, "holding"):
             parts.append(phrases.relating(claim, verb=False))
         if claim := self._take(thing, "looking at"):
             parts.append(phrases.relating(claim, verb=False))
-        elif thing.facing and not parts and phrases.chance(0.3):
+        parts += [self._beside(claim) for about in DEPTH if (claim := self._take(thing, about))]
+        if thing.facing and not parts and phrases.chance(0.3):
             parts.append(phrases.facing(thing))
-        return f", {' and '.join(parts)}" if parts else ""
+        return "".join(f", {part}" for part in parts)
+
+    def _beside(self, claim: Claim) -> str:
+        """'behind a tree'."""
+        other = self.phrases.facts.thing(claim.value)
+        assert other is not None
+        self.phrases.said.add(claim)
+        if other.label in DOERS:
+            return f"{claim.about} {self.phrases.thing(other)}"
+        return self.phrases.place_at(other, claim.about)
 
     def _take(self, subject: Thing, about: str) -> Claim | None:
         """A relation of the subject that is still to be told; it counts as told then."""
@@ -110,22 +163,23 @@ class Clauses:
         assert other is not None
         if claim.about in ("holding", "looking at"):
             return f"{phrases.thing(subject)} {phrases.relating(claim)}"
-        phrases.said.add(claim)
         if claim.about == "same colour as":
+            phrases.said.add(claim)
             words = phrases.pick(*SAME_COLOUR)
             return f"{phrases.coloured_part(subject)} {words} {phrases.coloured_part(other)}"
-        if other.label in DOERS or phrases.chance(0.5):
-            return f"{phrases.thing(subject)} is {claim.about} {phrases.thing(other)}"
-        return f"{phrases.thing(subject)} is {phrases.place_at(other, claim.about)}"
+        return f"{phrases.thing(subject)} is {self._beside(claim)}"
 
 
-def together(things: Sequence[Thing], phrases: Phrases, part: float) -> list[list[Thing]]:
-    """The things in their order, neighbours that do the same in pairs as often as `part` says."""
+def together(things: Sequence[Thing], phrases: Phrases, part: float, alone: Collection[str] = ()) -> list[list[Thing]]:
+    """The things in their order, neighbours that do the same in pairs as often as `part` says.
+
+    Those whose ids are in `alone` stand alone.
+    """
     groups: list[list[Thing]] = []
     for one in things:
         last = groups[-1] if groups else []
         alike = bool(last) and one.action is not None and _likeness(last[0]) == _likeness(one)
-        if alike and len(last) < 2 and phrases.chance(part):
+        if alike and len(last) < 2 and not {last[0].object_id, one.object_id} & {*alone} and phrases.chance(part):
             last.append(one)
         else:
             groups.append([one])
