@@ -5,10 +5,10 @@ checkpoint or adapter that begins with a dot is a path beside the profile's file
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -65,16 +65,24 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
 
 
 def _check_keys(said: dict[str, Any], path: Path) -> None:
-    sections = {item.name: item.type for item in fields(PipelineConfig)}
+    sections = get_type_hints(PipelineConfig)
     for section, values in said.items():
         if section not in sections:
             raise UnknownNameError(f"section in {path.name}", section, list(sections))
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {section} is a section; write [{section}] and its keys below.")
-        known = [item.name for item in fields(sections[section])]  # type: ignore[arg-type]
-        for key in values:
-            if key not in known:
-                raise UnknownNameError(f"key in [{section}] of {path.name}", key, known)
+        _check_section(sections[section], section, values, path)
+
+
+def _check_section(kind: Any, section: str, values: Any, path: Path) -> None:
+    """The keys of one section, and of the sections in it."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: {section} is a section; write [{section}] and its keys below.")
+    known = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in known:
+            raise UnknownNameError(f"key in [{section}] of {path.name}", key, [item.name for item in fields(kind)])
+        for inner in (known[key], *get_args(known[key])):
+            if is_dataclass(inner):
+                _check_section(inner, f"{section}.{key}", value, path)
 
 
 def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
@@ -83,10 +91,12 @@ def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
             return str(Path(value).expanduser())
         return str((folder / value).resolve()) if value.startswith(".") else value
 
+    config = replace(config, detect=replace(config.detect, checkpoint=place(config.detect.checkpoint)))
+    if config.caption.server:
+        return config  # names at the server, whatever they look like
     adapter = config.caption.adapter and place(config.caption.adapter)
-    detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
     caption = replace(config.caption, checkpoint=place(config.caption.checkpoint), adapter=adapter)
-    return replace(config, detect=detect, caption=caption)
+    return replace(config, caption=caption)
 
 
 def _check_backends(config: PipelineConfig) -> None:
@@ -100,7 +110,8 @@ def _check_backends(config: PipelineConfig) -> None:
 
 def _check_paths(config: PipelineConfig, said: dict[str, Any], profile: Path) -> None:
     """What is meant as a path has to be there: else the hub would be asked for it, much later."""
-    for section, key in (("detect", "checkpoint"), ("caption", "checkpoint"), ("caption", "adapter")):
+    keys = [("detect", "checkpoint"), ("caption", "checkpoint"), ("caption", "adapter")]
+    for section, key in keys[:1] if config.caption.server else keys:
         value = getattr(getattr(config, section), key)
         if not value or not looks_local(value) or (place := Path(value).expanduser()).exists():
             continue

@@ -17,6 +17,7 @@ from storage.store import EXECUTION
 from storage.tables import Detection
 from tasks import backends, prompts
 from tasks.errors import ConfigError
+from tasks.server_config import ServerConfig
 
 __all__ = [
     "CaptionConfig",
@@ -24,6 +25,7 @@ __all__ = [
     "CaptionResult",
     "Captioner",
     "Origin",
+    "ServerConfig",
     "available",
     "identify",
     "load",
@@ -42,11 +44,15 @@ class CaptionConfig:
     backend: str = "pixtral"
     """File name in tasks/captioners."""
     checkpoint: str = field(default="mistral-community/pixtral-12b", metadata=EXECUTION)
-    """Hub id or folder; for `scripted` a JSON file. Not hashed: the digest of what lies there is."""
+    """Hub id or folder; for `scripted` a JSON file; for `server` the model's name there. Not hashed: the digest of what
+    lies there is, or what the server says of it."""
     revision: str | None = field(default=None, metadata=EXECUTION)
-    """Commit, tag or branch of the checkpoint on the hub. Not hashed, likewise."""
+    """Commit, tag or branch of the checkpoint on the hub. Not hashed, likewise. For `server` it is what you know of the
+    weights there, in your own words, and hashed: the server does not say."""
     adapter: str | None = field(default=None, metadata=EXECUTION)
-    """LoRA adapter on top: hub id or folder of PEFT's. Not hashed, likewise."""
+    """LoRA adapter on top: hub id or folder of PEFT's; for `server` its name there. Not hashed, likewise."""
+    server: ServerConfig | None = field(default=None, metadata=EXECUTION)
+    """Where to ask, for the backend `server` only."""
     merge_adapter: bool = False
     """Whether the adapter is added into the checkpoint's weights: as fast as without one, but in bfloat16 much of a
     small adapter is rounded away; the file's notes say how much as `merge_loss`. Else it is computed beside them."""
@@ -85,6 +91,8 @@ class CaptionConfig:
             raise ConfigError("more than one candidate needs a temperature above 0: greedy ones are all alike.")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}.")
+        if (self.server is None) == (self.backend == "server"):
+            raise ConfigError('backend = "server" needs a section [caption.server] with its url; other backends, none.')
         prompts.template(self.template)
 
 
