@@ -27,6 +27,8 @@ from storage.tables import BY_CAPTIONER, Row, StageRun
 
 R = TypeVar("R", bound=Row)
 FINGERPRINT_DIGITS = 32
+MENDING, MENDED = "mend", "-mended"
+"""The stage that adds captions to those of the captioner, and how its file's name ends: both stand side by side."""
 EXECUTION = {"execution": True}
 """Metadata of configuration fields that say how to work (device, batch size), not what comes out: not hashed."""
 
@@ -125,9 +127,9 @@ class Store:
             raise TransientError(f"{self.location} cannot be reached: {error}") from error
         raise error
 
-    def ref(self, table: str, shard: str, captioner: str = "") -> TableRef | None:
-        """The live file of a table's shard; None when there is none."""
-        path = path_of(table, shard, captioner)
+    def ref(self, table: str, shard: str, captioner: str = "", stage: str = "") -> TableRef | None:
+        """The live file of a table's shard, by that stage where there are two; None when there is none."""
+        path = path_of(table, shard, captioner, stage)
         footer = self.footer(path)
         return TableRef(table, shard, path, footer.rows, footer.fingerprint, captioner) if footer else None
 
@@ -258,6 +260,8 @@ class Writer:
 def path_of(table: str, shard: str, captioner: str = "", stage: str = "") -> str:
     """Where a table's shard lies under the store. A shard is '<movie_id>/<name>', or one name for a whole table."""
     movie_id, _, name = shard.rpartition("/")
+    if table == "captions" and stage == MENDING:
+        name += MENDED
     folders = [table]
     if table in BY_CAPTIONER or (table == "summaries" and captioner):
         folders.append(f"captioner={captioner}")

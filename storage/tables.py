@@ -133,17 +133,22 @@ class Failure(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption(Row):
-    """One caption of one frame, as the captioner wrote it. A failed one is a row with an `error`."""
+    """One caption of one frame. A failed one is a row with an `error`. One that was made to replace a caption at fault
+    stands beside it as a row of its own; `choices` says which of a frame's captions counts.
+    """
 
     table: ClassVar[str] = "captions"
     key: ClassVar[tuple[str, ...]] = ("caption_id",)
     references: ClassVar[dict[str, str]] = {"frame_id": "frames"}
 
-    caption_id: Annotated[str, "<frame_id>/<captioner>/<candidate>"]
+    caption_id: Annotated[str, "<frame_id>/<captioner>/<candidate>, and .<attempt> where that is above 0"]
     frame_id: Annotated[str, "frames.frame_id"]
     captioner: Annotated[str, "name under which this captioner's rows stand in the store"]
     candidate: Annotated[int, "from 0 over the captions of one frame by one captioner"]
-    text: Annotated[str, "the caption with its tags, exactly as generated"]
+    attempt: Annotated[int, "0: the captioner's first answer; from 1: what was made to replace that, in order"]
+    mended_from: Annotated[str | None, "captions.caption_id of the first answer; null for the first answer itself"]
+    repairs: Annotated[list[str], "what was done to the first answer's text, see tasks/repairs.py; empty: nothing"]
+    text: Annotated[str, "the caption with its tags, exactly as generated; of a repaired one, after its repairs"]
     plain_text: Annotated[str, "the caption without tags, blanks collapsed"]
     checkpoint: Annotated[str, "the model: hub id or folder name, and the digest of its weights"]
     adapter: Annotated[str | None, "the adapter, likewise; null without one"]
@@ -213,6 +218,27 @@ class Verdict(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice(Row):
+    """One caption that was up for choice. Of all captions of a frame by a captioner, or of several captioners, one is
+    chosen at most. A caption at fault has a rank behind every clean one.
+    """
+
+    table: ClassVar[str] = "choices"
+    key: ClassVar[tuple[str, ...]] = ("captioner", "caption_id")
+    references: ClassVar[dict[str, str]] = {"caption_id": "captions", "frame_id": "frames"}
+
+    captioner: Annotated[str, "whose captions were compared: a captioner's name, or several joined by '+'"]
+    frame_id: Annotated[str, "frames.frame_id"]
+    caption_id: Annotated[str, "captions.caption_id"]
+    rank: Annotated[int, "from 0 within the frame, the best first"]
+    chosen: Annotated[bool, "true: rank 0, with a caption that is not quarantined"]
+    selected_by: Annotated[str, "the score that ranks captions of equal verdict: name in tasks/selectors"]
+    value: Annotated[float | None, "that score, higher is better; null where it cannot be computed"]
+    verdict: Annotated[str, "verdicts.verdict at the time of the choice"]
+    reasons: Annotated[list[str], "why it is not clean: its violation codes, or 'failed'; empty for a clean one"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reference(Row):
     """One reference caption of a frame, written by people or taken from a dataset."""
 
@@ -266,7 +292,7 @@ class StageRun(Row):
     references: ClassVar[dict[str, str]] = {}
 
     run_id: Annotated[str, "one per run of the flow"]
-    stage: Annotated[str, "extract | detect | caption | check | score | summarise | movies"]
+    stage: Annotated[str, "extract | detect | caption | mend | check | choose | score | summarise | movies"]
     shard: Annotated[str, "<movie_id>/<number>, or the captioner where the stage works on all of one"]
     captioner: Annotated[str, "captions.captioner; empty for stages before it"]
     fingerprint: Annotated[str, "of the files written"]
@@ -281,10 +307,10 @@ class StageRun(Row):
 TABLES: dict[str, type[Row]] = {
     row.table: row
     for row in (
-        Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Reference, Score, Summary,
+        Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Choice, Reference, Score, Summary,
         StageRun,
     )
 }  # fmt: skip
 
-BY_CAPTIONER = frozenset({"captions", "mentions", "violations", "verdicts", "scores"})
+BY_CAPTIONER = frozenset({"captions", "mentions", "violations", "verdicts", "choices", "scores"})
 """Tables that stand side by side for several captioners: their path has a captioner= folder."""

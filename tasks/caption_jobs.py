@@ -5,7 +5,8 @@ The models live behind tasks/captioners, the prompt in tasks/prompts.py. Here: w
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from storage.tables import Caption, Detection, Frame
 from tasks import prompts, tags
-from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
-from tasks.frame_work import PictureError, decode, raise_for_all, reason, work_in_batches
+from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin, StreamingCaptioner
+from tasks.errors import CaptionMoviesError
+from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason, work_in_batches
 
+BATCH = 8
+"""Captions asked for at once where the configuration leaves it open."""
 LOGPROB_DIGITS = 4
 """Decimals of a mean log-probability that are written: the further ones hang on what else was in the batch."""
 REMEDY = "lower max_new_tokens or the frames' longest_edge, or use a device with more memory."
@@ -34,7 +38,22 @@ class Job:
     detections: list[Detection]
     prompt: str
     seed: int
+    attempt: int = 0
+    """From 1 on it is asked again, because the answers before were at fault."""
     result: CaptionResult | None = None
+
+    def caption_id(self, captioner: str) -> str:
+        """The key of its row."""
+        first = f"{self.frame.frame_id}/{captioner}/{self.candidate}"
+        return f"{first}.{self.attempt}" if self.attempt else first
+
+
+@dataclass
+class Clock:
+    """Where the time of asking went."""
+
+    waiting_seconds: float = 0.0
+    """For pictures."""
 
 
 def captioner_name(config: CaptionConfig) -> str:
@@ -42,17 +61,19 @@ def captioner_name(config: CaptionConfig) -> str:
     return config.name or config.backend
 
 
-def caption_seed(seed: int, frame_id: str, candidate: int) -> int:
-    """A caption's own seed, 0 to 2^63 - 1: it hangs on nothing but the run's seed, the frame and the candidate."""
-    digest = hashlib.sha256(f"{seed}/{frame_id}/{candidate}".encode()).digest()
+def caption_seed(seed: int, frame_id: str, candidate: int, attempt: int = 0) -> int:
+    """A caption's own seed, 0 to 2^63 - 1: it hangs on nothing but the run's seed, frame, candidate and attempt."""
+    named = f"{seed}/{frame_id}/{candidate}" + (f"/{attempt}" if attempt else "")
+    digest = hashlib.sha256(named.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> None:
-    """Give every job its result, asking about `batch_size` at a time, pictures of one size and prompts of like length.
+def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> float:
+    """Give every job its result; pictures of one size and prompts of like length, and a frame's candidates, together.
 
-    A job that fails alone has an error for its result; see work_in_batches. Raises the last error when all of several
-    jobs failed so. Pictures are decoded a batch at a time.
+    A captioner that can is given all of them at once. Any other, and what such a one failed on, is asked about
+    `batch_size` at a time (0: a few). A job that fails alone has an error for its result; see work_in_batches. Raises
+    the last error when all of several jobs failed so. Gives the seconds that were spent waiting for pictures.
     """
     errors: list[Exception] = []
 
@@ -61,9 +82,15 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> None:
         errors.append(error)
         job.result = CaptionResult(error=_blame(error))
 
-    work_in_batches(sorted(jobs, key=_likeness), lambda batch: _ask(batch, captions), give_up, batch_size)
+    jobs = sorted(jobs, key=_likeness)
+    clock = Clock()
+    if isinstance(captions, StreamingCaptioner):
+        _stream(jobs, captions, clock)
+    left = [job for job in jobs if job.result is None]
+    work_in_batches(left, lambda batch: _ask(batch, captions, clock), give_up, batch_size or BATCH)
     if len(errors) > 1 and len(errors) == len(jobs):
         raise_for_all(errors[-1], REMEDY)
+    return clock.waiting_seconds
 
 
 def _likeness(job: Job) -> tuple[int, int, int, int, int]:
@@ -71,8 +98,38 @@ def _likeness(job: Job) -> tuple[int, int, int, int, int]:
     return frame.height, frame.width, len(job.prompt), job.frame_number, job.candidate
 
 
-def _ask(jobs: Sequence[Job], captions: Captions) -> None:
+def _stream(jobs: Sequence[Job], captioner: StreamingCaptioner, clock: Clock) -> None:
+    """Give the jobs their results; when the captioner fails, those it had not answered by then have none."""
+    asked: dict[CaptionRequest, Job] = {}
+
+    def requests() -> Iterator[CaptionRequest]:  # runs in the captioner's thread
+        frame, image = None, np.empty((0, 0, 3), np.uint8)
+        for job in jobs:
+            try:
+                if job.frame is not frame:  # else it is another candidate's
+                    frame, image = job.frame, decode(job.frame)
+            except PictureError as error:
+                job.result = CaptionResult(error=str(error))
+                continue
+            request = _request(job, image)
+            asked[request] = job
+            yield request
+
+    before = captioner.waiting_seconds
+    try:
+        for request, result in captioner.stream(requests()):
+            asked.pop(request).result = _checked(result)
+    except CaptionMoviesError:
+        raise  # some are of UNWORKABLE's types too
+    except (MemoryError, *UNWORKABLE) as error:
+        missing = sum(job.result is None for job in jobs)
+        log.warning("%d of %d captions are asked for again: %s", missing, len(jobs), reason(error))
+    clock.waiting_seconds += captioner.waiting_seconds - before
+
+
+def _ask(jobs: Sequence[Job], captions: Captions, clock: Clock) -> None:
     asked, requests = [], []
+    start = time.perf_counter()
     for job in jobs:
         try:
             image = decode(job.frame)
@@ -81,6 +138,7 @@ def _ask(jobs: Sequence[Job], captions: Captions) -> None:
             continue
         asked.append(job)
         requests.append(_request(job, image))
+    clock.waiting_seconds += time.perf_counter() - start
     results = captions(requests) if requests else []
     for job, result in zip(asked, results, strict=True):
         job.result = _checked(result)
@@ -101,6 +159,7 @@ def _request(job: Job, image: NDArray[np.uint8]) -> CaptionRequest:
         detections=job.detections,
         prompt=job.prompt,
         seed=job.seed,
+        attempt=job.attempt,
     )
 
 
@@ -125,10 +184,13 @@ def caption_row(job: Job, name: str, origin: Origin, config: CaptionConfig) -> C
     """The row of an answered job."""
     result = job.result or CaptionResult(error="the captioner was not asked.")
     return Caption(
-        caption_id=f"{job.frame.frame_id}/{name}/{job.candidate}",
+        caption_id=job.caption_id(name),
         frame_id=job.frame.frame_id,
         captioner=name,
         candidate=job.candidate,
+        attempt=job.attempt,
+        mended_from=replace(job, attempt=0).caption_id(name) if job.attempt else None,
+        repairs=[],
         text=result.text,
         plain_text=tags.strip(result.text),
         checkpoint=origin.checkpoint,

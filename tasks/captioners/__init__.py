@@ -125,6 +125,8 @@ class CaptionRequest:
     """Rendered by tasks.prompts, `[IMG]` once."""
     seed: int
     """Of this caption's random numbers, 0 to 2^63 - 1."""
+    attempt: int = 0
+    """From 1 on it is asked again, because the answers before were at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
