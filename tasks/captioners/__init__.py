@@ -6,9 +6,9 @@ work is recognised at once, and `load(config)`.
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ __all__ = [
     "Captioner",
     "Origin",
     "ServerConfig",
+    "StreamingCaptioner",
     "available",
     "identify",
     "load",
@@ -72,17 +73,18 @@ class CaptionConfig:
     """Number format of the model: float32, bfloat16, float16; auto is bfloat16 on a GPU, float32 on the CPU."""
     device: str = field(default="auto", metadata=EXECUTION)
     """auto, cpu, cuda, cuda:1 ..."""
-    batch_size: int = field(default=8, metadata=EXECUTION)
-    """Captions generated at once. Halved by itself when memory does not suffice. Not hashed, although log-probabilities
-    differ in their last digits: see Captioner."""
+    batch_size: int = field(default=0, metadata=EXECUTION)
+    """Captions generated at once; 0: as many as the free memory holds, where the captioner can tell, else 8. Halved by
+    itself when memory does not suffice. Not hashed, although log-probabilities differ in their last digits: see
+    Captioner."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError, or UnknownNameError for a template that is not there."""
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"name {self.name!r}: only letters, digits and ._- may stand in a captioner's name.")
-        for name in ("max_new_tokens", "candidates", "batch_size"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(f"{name} is {value}; it has to be at least 1.")
+        for name, least in {"max_new_tokens": 1, "candidates": 1, "batch_size": 0}.items():
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"{name} is {value}; it has to be at least {least}.")
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature is {self.temperature}; it has to be 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
@@ -161,6 +163,22 @@ class Captioner(Protocol):
 
         A request that cannot be worked on gets a result with `error`. Raises MemoryError when the batch does not fit:
         ask again with fewer. TransientError when the device is lost.
+        """
+
+
+@runtime_checkable
+class StreamingCaptioner(Captioner, Protocol):
+    """A captioner that can be given all requests of a shard at once, and decides itself how many are in work."""
+
+    waiting_seconds: float
+    """Seconds its model has waited for requests, all streams together."""
+
+    def stream(self, requests: Iterable[CaptionRequest]) -> Iterator[tuple[CaptionRequest, CaptionResult]]:
+        """Every request with its result, as soon as there is one, in any order.
+
+        Requests are drawn in another thread, a bounded number ahead: drawing one decodes its picture. What an answer
+        may hang on is as for a call; which requests are in work together hangs on their order and not on time.
+        Raises what a call raises, and what `requests` raises; then those without a result have to be asked again.
         """
 
 
