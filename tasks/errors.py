@@ -9,6 +9,8 @@ CaptionMoviesError
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
 ├── ReferencesError            a file of reference captions cannot be read, or has bad rows
+├── PanopticError              panoptic ground truth or predictions cannot be used
+├── SetupError                 files that a metric needs cannot be fetched, or are not what they should be
 ├── MovieError                 a movie cannot be opened or decoded
 ├── MetricUnavailableError     a metric cannot be computed here; becomes a `reason`, never a number
 └── TransientError             worth another try: a network or a server that may come back
@@ -23,8 +25,10 @@ __all__ = [
     "MetricUnavailableError",
     "MissingExtraError",
     "MovieError",
+    "PanopticError",
     "ReferencesError",
     "SchemaError",
+    "SetupError",
     "StoreError",
     "TransientError",
     "UnknownNameError",
@@ -49,6 +53,14 @@ class CheckpointError(CaptionMoviesError):
 
 class ReferencesError(CaptionMoviesError):
     """A file of reference captions cannot be read, or has bad rows."""
+
+
+class PanopticError(CaptionMoviesError):
+    """Panoptic ground truth or predictions cannot be used."""
+
+
+class SetupError(CaptionMoviesError):
+    """Files that a metric needs cannot be fetched, or are not what they should be."""
 
 
 class MovieError(CaptionMoviesError):

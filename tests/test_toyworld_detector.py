@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from transformers.models.mask2former import modeling_mask2former as stock
 
 from tasks import detectors
@@ -19,97 +18,11 @@ from toyworld.detector_report import lines, measure, picture_counts
 from toyworld.drawing import draw
 from toyworld.faster_attention import deformable_attention
 from toyworld.naming import segments_of
-from toyworld.panoptic_quality import Counts, count, mean_quality, total
 from toyworld.sampling import sample
 from toyworld.seeds import TEST, TRAIN, VALIDATION
 from toyworld.train_detector import SMALL, Plan, Progress, Trainer, actors_at, export, size_at, train
 from toyworld.training_run import Rhythm, keep_plan, schedule
 from toyworld.vocabulary import LABELS
-
-Map = NDArray[np.int32]
-
-
-def rows(*lines: str) -> Map:
-    """A segment map from digits, a row a word."""
-    return np.array([[int(digit) for digit in line] for line in lines], np.int32)
-
-
-class TestPanopticQuality:
-    def test_the_same_map_is_perfect_whatever_the_ids(self) -> None:
-        truth, found = rows("1122", "1122"), rows("7733", "7733")
-        counts = count(truth, {1: 0, 2: 5}, found, {7: 0, 3: 5})
-        assert counts == {0: Counts(1.0, 1, 0, 0), 5: Counts(1.0, 1, 0, 0)}
-
-    def test_a_match_needs_more_than_half(self) -> None:
-        truth = rows("111100")
-        half = count(truth, {1: 0}, rows("110000"), {1: 0})
-        assert half == {0: Counts(0.0, 0, 1, 1)}, "an IoU of exactly a half is no match"
-        more = count(truth, {1: 0}, rows("111000"), {1: 0})
-        assert more == {0: Counts(0.75, 1, 0, 0)}
-        assert more[0].quality == 0.75
-
-    def test_another_category_is_a_false_positive_and_a_false_negative(self) -> None:
-        counts = count(rows("11"), {1: 0}, rows("11"), {1: 3})
-        assert counts == {0: Counts(0.0, 0, 0, 1), 3: Counts(0.0, 0, 1, 0)}
-
-    def test_void_pixels_are_cut_out_of_what_was_found(self) -> None:
-        counts = count(rows("110000"), {1: 0}, rows("111100"), {1: 0})
-        assert counts == {0: Counts(1.0, 1, 0, 0)}
-
-    def test_a_segment_mostly_in_void_is_no_error_and_one_half_in_void_is(self) -> None:
-        assert count(rows("1000"), {1: 0}, rows("0222"), {2: 4}) == {0: Counts(0.0, 0, 0, 1)}
-        truth = rows("1100")
-        assert count(truth, {1: 0}, rows("0220"), {2: 4})[4] == Counts(0.0, 0, 1, 0)
-
-    def test_quality_of_sums_is_not_the_mean_of_pictures(self) -> None:
-        summed = total([{0: Counts(0.9, 1, 0, 0)}, {0: Counts(0.0, 0, 1, 1)}, {0: Counts(0.7, 1, 0, 1), 2: Counts()}])
-        assert summed[0] == Counts(pytest.approx(1.6), 2, 1, 2)
-        assert summed[0].quality == pytest.approx(1.6 / 3.5)
-        assert mean_quality(summed, [0, 1, 2]) == summed[0].quality, "what never occurred is not in the mean"
-        assert np.isnan(mean_quality(summed, [1]))
-
-    def test_maps_of_different_shape_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="have to be alike"):
-            count(rows("1"), {1: 0}, rows("11"), {1: 0})
-
-    @pytest.mark.parametrize("seed", range(30))
-    def test_equals_brute_force_on_random_maps(self, seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        truth = np.repeat(np.repeat(generator.integers(0, 5, (3, 4)), 4, 0), 4, 1).astype(np.int32)
-        found = np.where(generator.random(truth.shape) < 0.25, generator.integers(0, 5, truth.shape), truth)
-        found = found.astype(np.int32)
-        true_categories = {number: int(generator.integers(0, 3)) for number in range(1, 5)}
-        found_categories = {
-            number: true_categories[number] if generator.random() < 0.8 else int(generator.integers(0, 3))
-            for number in range(1, 5)
-        }
-        counts = count(truth, true_categories, found, found_categories)
-        assert counts == _brute_force(truth, true_categories, found, found_categories)
-
-
-def _brute_force(truth: Map, true_of: dict[int, int], found: Map, found_of: dict[int, int]) -> dict[int, Counts]:
-    """Every pair of masks, as the paper writes it."""
-    counts: dict[int, Counts] = {}
-    void = truth == 0
-    trues = {number: truth == number for number in true_of if (truth == number).any()}
-    founds = {number: found == number for number in found_of if (found == number).any()}
-    pairs = []
-    for number, mask in trues.items():
-        for other, wide in founds.items():
-            cut = wide & ~void
-            iou = (mask & cut).sum() / (mask | cut).sum()
-            if iou > 0.5 and true_of[number] == found_of[other]:
-                pairs.append((number, other))
-                one = counts.setdefault(true_of[number], Counts())
-                one.iou_sum, one.true_positives = one.iou_sum + float(iou), one.true_positives + 1
-    for number in trues:
-        if number not in {pair[0] for pair in pairs}:
-            counts.setdefault(true_of[number], Counts()).false_negatives += 1
-    for other, wide in founds.items():
-        if other not in {pair[1] for pair in pairs} and (wide & void).sum() / wide.sum() <= 0.5:
-            counts.setdefault(found_of[other], Counts()).false_positives += 1
-    return {number: Counts(pytest.approx(one.iou_sum), one.true_positives, one.false_positives, one.false_negatives)
-            for number, one in counts.items()}  # fmt: skip
 
 
 def test_faster_attention_is_the_stock_one_in_values_and_gradients() -> None:

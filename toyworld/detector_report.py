@@ -12,8 +12,8 @@ import numpy as np
 
 from tasks import detectors
 from tasks.detectors import DetectConfig, Detector, Segment
+from tasks.panoptic_quality import Counts, count, mean_quality, total
 from toyworld.drawing import draw
-from toyworld.panoptic_quality import Counts, count, mean_quality, total
 from toyworld.picture import Picture
 from toyworld.sampling import sample
 from toyworld.seeds import TEST

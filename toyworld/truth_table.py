@@ -12,11 +12,11 @@ from typing import TypeVar
 from storage.store import Store
 from storage.tables import Caption, Detection, Frame, Row, Shot
 from tasks.object_naming import Segment
+from tasks.panoptic_quality import total
 from toyworld.claim_tally import RELATIONS_ROW, tally
 from toyworld.detector_report import picture_counts, summary
 from toyworld.movie_plans import BLACK_FRAMES, DISSOLVE_FRAMES, FADE_FRAMES, Plan
 from toyworld.naming import mask_of, match
-from toyworld.panoptic_quality import total
 from toyworld.seeing import facts_of
 from toyworld.truth import moment_at
 from toyworld.vocabulary import LABELS
