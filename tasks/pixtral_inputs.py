@@ -6,6 +6,7 @@ instead. Works the same with and without torchvision.
 """
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,14 @@ from transformers.models.pixtral.image_processing_pil_pixtral import (
     get_resize_output_image_size,
 )
 
+from storage.tables import Box, Detection
 from tasks import prompts
 from tasks.errors import CheckpointError
+
+_EXAMPLE = Detection(
+    frame_id="", object_id="x-0", object_index=0, segment_id=1, label="x", category_id=0, is_thing=True, score=1.0,
+    box=Box(x=0.0, y=0.0, w=1.0, h=1.0), area=1.0, mask=None, mask_width=0, mask_height=0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,12 @@ class PixtralInputs:
             raise ValueError(f"the prompt has {prompts.IMAGE} {ids.count(self.image_id)} times, not once.")
         place = ids.index(self.image_id)
         return ids[:place] + self.image_ids(rows, columns) + ids[place + 1 :]
+
+    def shared_ids(self, template: str) -> tuple[int, ...]:
+        """Tokens that a template's prompts begin with: up to the first detection or the picture, whichever is first."""
+        one, other = (self.ids(prompts.render(template, listed), 1, 1) for listed in ([], [_EXAMPLE]))
+        same = takewhile(lambda pair: pair[0] == pair[1] != self.image_id, zip(one, other, strict=False))
+        return tuple(token for token, _ in same)
 
     def image_ids(self, rows: int, columns: int) -> list[int]:
         """The (columns + 1) * rows tokens that stand for a picture of rows x columns patches."""

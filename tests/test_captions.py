@@ -333,7 +333,7 @@ def test_an_empty_shard_is_an_empty_file(store: Store) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "a/b"}, {"name": "a b"}, {"max_new_tokens": 0}, {"candidates": 0}, {"batch_size": 0},
+        {"name": "a/b"}, {"name": "a b"}, {"max_new_tokens": 0}, {"candidates": 0}, {"batch_size": -1},
         {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"candidates": 2},
         {"dtype": "int8"},
     ],

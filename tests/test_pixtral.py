@@ -15,6 +15,7 @@ from test_captions import frame, people, put, rows
 from transformers import LlavaForConditionalGeneration
 
 from storage.store import Store
+from tasks import continuous_batching
 from tasks.captioners import CaptionConfig, pixtral
 from tasks.captions import caption_frames
 from tasks.errors import CheckpointError, ConfigError, TransientError
@@ -173,19 +174,19 @@ def test_a_batch_that_does_not_fit_the_gpu_is_halved_with_the_same_captions(
     frames = [frame(index) for index in range(5)]
     whole = Store(str(tmp_path / "whole"))
     expected = rows(whole, caption_frames(*put(whole, frames, people(1)), whole, config))
-    model = pixtral.load(config).loaded.model
-    generate, sizes = model.generate, []
+    read, sizes = continuous_batching.read_prompts, []
 
-    def crowded(**given: Any) -> Any:
-        sizes.append(len(given["inputs_embeds"]))
+    def crowded(text: Any, embeddings: torch.Tensor, *given: Any) -> Any:
+        sizes.append(len(embeddings))
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(**given)
+        return read(text, embeddings, *given)
 
-    monkeypatch.setattr(model, "generate", crowded)
+    monkeypatch.setattr(continuous_batching, "read_prompts", crowded)
     store = Store(str(tmp_path / "store"))
     got = rows(store, caption_frames(*put(store, frames, people(1)), store, config))
-    assert sizes == [5, 2, 2, 1]
+    assert sizes[:2] == [5, 2]
+    assert sum(sizes[1:]) == 5, "and nothing is read twice"
     assert all(one.error is None for one in got)
     assert [(one.text, one.seed, one.completion_tokens) for one in got] == [
         (one.text, one.seed, one.completion_tokens) for one in expected
@@ -206,10 +207,10 @@ def test_the_devices_errors_are_translated(
 ) -> None:
     captioner = pixtral.load(config)
 
-    def fail(**_given: Any) -> Any:
+    def fail(*_given: Any) -> Any:
         raise raised
 
-    monkeypatch.setattr(captioner.loaded.model, "generate", fail)
+    monkeypatch.setattr(continuous_batching, "read_tokens", fail)
     with pytest.raises(expected) as caught:
         captioner([request(0)])
     assert type(caught.value) is expected

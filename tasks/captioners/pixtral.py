@@ -1,16 +1,19 @@
 """Pixtral through transformers' LlavaForConditionalGeneration, with an optional LoRA adapter.
 
 Differences to the stock path, all tested against it: pictures of one size go through the vision tower side by side
-instead of as one long sequence (whose attention grows with the square of the batch); the tokens are chosen by
-tasks/token_choice.py; generation settings are ours alone.
+instead of as one long sequence (whose attention grows with the square of the batch); captions are written by
+tasks/continuous_batching.py, not by `generate`; what many prompts begin with is read once; generation settings are
+ours alone.
 """
 
 import logging
 import math
 import threading
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +25,33 @@ from tasks.accelerator import device_errors, loading, pick_device, pick_dtype
 from tasks.adapter_weights import apply_adapter
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
 from tasks.checkpoints import Checkpoint, find_checkpoint
+from tasks.continuous_batching import ContinuousBatch, Prompt, Row, Settings
 from tasks.errors import CheckpointError
+from tasks.frame_work import UNWORKABLE, reason
+from tasks.mistral_layers import Prefix, read_prefix
 from tasks.pixtral_inputs import Inputs, PixtralInputs
-from tasks.token_choice import TokenChoice
+from tasks.read_ahead import ReadAhead
+from tasks.rows_in_memory import rows_that_fit
 
 LLAVA: Any = LlavaForConditionalGeneration
 SETTINGS: Any = GenerationConfig
+
+AHEAD = 16
+"""Requests that are read while captions are written. They hold their pictures."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model on its device, with what it reads through. One request at a time."""
+    """A model on its device, with what it reads through. One thread at a time."""
 
     model: Any
     inputs: PixtralInputs
     device: torch.device
     notes: dict[str, Any]
+    prefixes: dict[tuple[int, ...], Prefix] = field(default_factory=dict)
+    """What prompts of a template begin with, by its tokens."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -88,7 +100,7 @@ def _load(
     if adapter:
         model, applied = apply_adapter(model, adapter.folder, merge=merge)
         notes["adapter"] = applied.as_notes()
-    # A checkpoint's generation_config.json may ask for beams, penalties or sampling. Everything is said in `_settings`.
+    # A checkpoint's generation_config.json may ask for beams, penalties or sampling. They are not asked.
     model.generation_config = SETTINGS()
     return Loaded(model.eval().requires_grad_(False), inputs, device, notes)
 
@@ -118,6 +130,8 @@ def _check_agreement(model: Any, inputs: PixtralInputs, folder: Path) -> None:
     config = model.config
     if config.vision_config.model_type != "pixtral":
         raise CheckpointError(f"{folder}: its vision tower is {config.vision_config.model_type}, not pixtral.")
+    if config.text_config.model_type != "mistral":
+        raise CheckpointError(f"{folder}: its text model is {config.text_config.model_type}, not mistral.")
     if (config.vision_feature_layer, config.vision_feature_select_strategy) != (-1, "full"):
         raise CheckpointError(
             f"{folder} takes its picture features from another layer than the last; Pixtral does not."
@@ -137,6 +151,7 @@ class PixtralCaptioner:
 
     def __init__(self, loaded: Loaded, config: CaptionConfig) -> None:
         self.loaded, self.config = loaded, config
+        self.waiting_seconds = 0.0
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -145,89 +160,122 @@ class PixtralCaptioner:
 
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         """One result per request, in order; see the protocol."""
-        with self.loaded.lock, device_errors():
-            return self._captions(requests)
+        found = dict(self.stream(requests))
+        return [found[request] for request in requests]
 
-    @torch.inference_mode()
-    def _captions(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
-        read = [self._read(request) for request in requests]
-        ready = [(request, one) for request, one in zip(requests, read, strict=True) if isinstance(one, Inputs)]
-        made = iter(self._generate([one for _, one in ready], [request.seed for request, _ in ready]) if ready else [])
-        return [next(made) if isinstance(one, Inputs) else one for one in read]
+    def stream(self, requests: Iterable[CaptionRequest]) -> Iterator[tuple[CaptionRequest, CaptionResult]]:
+        """Every request with its result as it is finished; see the protocol."""
+        refused: deque[tuple[CaptionRequest, CaptionResult]] = deque()
+        with ReadAhead(_Reader(self.loaded, self.config), requests, AHEAD) as read:
+            prompts = self._readable(read, refused)
+            try:
+                for row in self._write(prompts):
+                    yield row.prompt.asked, self._result(row)
+                    while refused:
+                        yield refused.popleft()
+            finally:
+                self.waiting_seconds += read.waiting_seconds
+        yield from refused
 
-    def _read(self, request: CaptionRequest) -> Inputs | CaptionResult:
-        try:
-            one = self.loaded.inputs(request.prompt, request.image)
-        except ValueError as error:
-            return CaptionResult(error=f"the model cannot read this request: {error}")
-        room: int = self.loaded.model.config.text_config.max_position_embeddings
-        if len(one.ids) + self.config.max_new_tokens > room:
-            return CaptionResult(
-                prompt_tokens=len(one.ids),
-                error=f"{len(one.ids)} tokens of prompt and {self.config.max_new_tokens} of caption are more than the "
-                f"model's {room}. Lower max_new_tokens, max_detections or the frames' longest_edge.",
-            )
-        return one
+    def _readable(
+        self, read: Iterable[tuple[CaptionRequest, Inputs | CaptionResult]], refused: deque[Any]
+    ) -> Iterator[Prompt]:
+        for request, one in read:
+            if isinstance(one, Inputs):
+                yield Prompt(one.ids, one, request.seed, request)
+            else:
+                refused.append((request, one))
 
-    def _generate(self, batch: Sequence[Inputs], seeds: Sequence[int]) -> list[CaptionResult]:
-        loaded = self.loaded
-        choice = TokenChoice(seeds, self.config.temperature, self.config.top_p, loaded.device)
-        embeddings, mask = _embed(loaded.model, loaded.inputs, batch)
-        made = loaded.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            generation_config=self._settings(),
-            logits_processor=[choice],
-        ).tolist()
-        eos = loaded.inputs.tokenizer.eos_token_id
-        ends = [ids.index(eos) + 1 if eos in ids else len(ids) for ids in made]
-        means = choice.mean_logprobs(ends)
-        return [
-            self._result(one, ids[:end], mean, stopped=eos in ids)
-            for one, ids, end, mean in zip(batch, made, ends, means, strict=True)
-        ]
+    def _write(self, prompts: Iterator[Prompt]) -> Iterator[Row]:
+        first = next(prompts, None)
+        if first is None:
+            return
+        loaded, config = self.loaded, self.config
+        rows = config.batch_size
+        with loaded.lock, device_errors():
+            prefix = _prefix(loaded, config.template)
+            if not rows:
+                rows = rows_that_fit(loaded.model.model.language_model, len(first.ids) + config.max_new_tokens)
+        end = loaded.inputs.tokenizer.eos_token_id
+        settings = Settings(
+            rows=rows, max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p, end=end
+        )
+        batch = ContinuousBatch(loaded.model, settings, prefix, partial(_embed, loaded), loaded.lock)
+        yield from batch.write(chain([first], prompts))
 
-    def _result(self, one: Inputs, ids: list[int], mean_logprob: float, *, stopped: bool) -> CaptionResult:
+    def _result(self, row: Row) -> CaptionResult:
+        prompt_tokens, completion_tokens = len(row.prompt.ids), len(row.tokens)
+        mean_logprob = math.fsum(row.logprobs) / completion_tokens
         if not math.isfinite(mean_logprob):
             error = 'the model\'s output is not a number. Try dtype = "float32".'
-            return CaptionResult(prompt_tokens=len(one.ids), completion_tokens=len(ids), error=error)
+            return CaptionResult(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=error)
+        tokenizer = self.loaded.inputs.tokenizer
         return CaptionResult(
-            prompt_tokens=len(one.ids),
-            completion_tokens=len(ids),
-            text=self.loaded.inputs.text(ids),
-            finish_reason="stop" if stopped else "length",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            text=self.loaded.inputs.text(row.tokens),
+            finish_reason="stop" if row.tokens[-1] == tokenizer.eos_token_id else "length",
             mean_logprob=mean_logprob,
         )
 
-    def _settings(self) -> Any:
-        """All that decides how it generates: greedy over what TokenChoice prefers, until `</s>` or the limit."""
-        tokenizer = self.loaded.inputs.tokenizer
-        return SETTINGS(
-            max_new_tokens=self.config.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        )
+
+class _Reader:
+    """Reads requests, in order. One that asks the same of the same picture as the one before it is not read again."""
+
+    def __init__(self, loaded: Loaded, config: CaptionConfig) -> None:
+        self.inputs = loaded.inputs
+        self.room: int = loaded.model.config.text_config.max_position_embeddings - config.max_new_tokens
+        self.config = config
+        self.last: tuple[CaptionRequest, Inputs | CaptionResult] | None = None
+
+    def __call__(self, request: CaptionRequest) -> tuple[CaptionRequest, Inputs | CaptionResult]:
+        """The request with what the model reads, or with the reason why it cannot."""
+        if self.last and self.last[0].image is request.image and self.last[0].prompt == request.prompt:
+            return request, self.last[1]
+        self.last = (request, self._read(request))
+        return self.last
+
+    def _read(self, request: CaptionRequest) -> Inputs | CaptionResult:
+        try:
+            one = self.inputs(request.prompt, request.image)
+        except UNWORKABLE as error:
+            return CaptionResult(error=f"the model cannot read this request ({reason(error)}).")
+        if len(one.ids) > self.room:
+            return CaptionResult(
+                prompt_tokens=len(one.ids),
+                error=f"{len(one.ids)} tokens of prompt and {self.config.max_new_tokens} of caption are more than the "
+                f"model's {self.room + self.config.max_new_tokens}. Lower max_new_tokens, max_detections or the "
+                "frames' longest_edge.",
+            )
+        return one
 
 
-def _embed(model: Any, inputs: PixtralInputs, batch: Sequence[Inputs]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The prompts' embeddings (b, t, d) with the pictures in their places, padded on the left, and the mask (b, t)."""
-    longest = max(len(one.ids) for one in batch)
-    pad = inputs.tokenizer.pad_token_id or 0  # any token will do, the mask hides it
-    ids = torch.tensor([[pad] * (longest - len(one.ids)) + one.ids for one in batch], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(one.ids)) + [1] * len(one.ids) for one in batch], device=model.device)
-    embeddings = model.get_input_embeddings()(ids)
+def _prefix(loaded: Loaded, template: str) -> Prefix:
+    """What all prompts of a template begin with, read once per model."""
+    ids = loaded.inputs.shared_ids(template)
+    if ids not in loaded.prefixes:
+        with torch.inference_mode():
+            loaded.prefixes[ids] = read_prefix(loaded.model.model.language_model, ids)
+    return loaded.prefixes[ids]
+
+
+def _embed(loaded: Loaded, prompts: Sequence[Prompt], start: int) -> torch.Tensor:
+    """The prompts' embeddings (b, t, d) from token `start` on, pictures in their places, padded on the right."""
+    model, image_id = loaded.model, loaded.inputs.image_id
+    longest = max(len(one.ids) for one in prompts)
+    pad = loaded.inputs.tokenizer.pad_token_id or 0  # any token will do, nothing looks at it
+    ids = [[*one.ids[start:], *[pad] * (longest - len(one.ids))] for one in prompts]
+    embeddings: torch.Tensor = model.get_input_embeddings()(torch.tensor(ids, device=model.device))
     by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, one in enumerate(batch):
-        by_size[tuple(one.pixels.shape)].append(index)
+    for index, one in enumerate(prompts):
+        by_size[tuple(one.source.pixels.shape)].append(index)
     for indices in by_size.values():
-        features = image_features(model, torch.stack([batch[index].pixels for index in indices]).to(model.device))
+        pixels = torch.stack([prompts[index].source.pixels for index in indices])
+        features = image_features(model, pixels.to(model.device))
         for index, feature in zip(indices, features, strict=True):
-            embeddings[index, (ids[index] == inputs.image_id) & (mask[index] == 1)] = feature.to(embeddings.dtype)
-    return embeddings, mask
+            places = [place for place, token in enumerate(prompts[index].ids[start:]) if token == image_id]
+            embeddings[index, torch.tensor(places, device=model.device)] = feature.to(embeddings.dtype)
+    return embeddings
 
 
 def image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
