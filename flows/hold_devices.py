@@ -3,6 +3,8 @@
 Not Prefect's concurrency limits: those cost about a second per hand-over, and the device's name has to be handed over.
 Each device also has one thread of its own that does all its work: memory allocators keep what a thread frees for that
 thread, so a model that moved through all of Prefect's threads would hold its peak once for each.
+
+A stage that asks a server holds no device: it takes one of a few places beside them.
 """
 
 import contextvars
@@ -19,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 """What Linux has in /dev for a GPU of NVIDIA, of AMD, or under WSL."""
+AT_SERVERS = ["server:0", "server:1"]
+"""Shards that ask a server at once: while the last answers of one come in, the next one's requests keep it busy."""
 
 
 class DeviceSlots:
@@ -55,21 +59,30 @@ def slots() -> DeviceSlots:
     return DeviceSlots(list_devices())
 
 
+@cache
+def places_at_servers() -> DeviceSlots:
+    """The places of this process for what is computed elsewhere."""
+    return DeviceSlots(AT_SERVERS)
+
+
 def on_device(stage: Callable[P, T]) -> Callable[P, T]:
-    """Run a stage, whose last argument is its configuration, on the device it gets."""
+    """Run a stage, whose last argument is its configuration, on the device it gets, or beside them all at a server."""
 
     @wraps(stage)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         *others, config = args
+        context = contextvars.copy_context()  # so that Prefect knows whose log lines these are
+        work = partial(context.run, cast(Callable[..., T], stage), *others)
+        if getattr(config, "server", None):
+            with places_at_servers().hold() as place:
+                return _thread_of(place).submit(work, config, **kwargs).result()
         with slots().hold(config.device) as device:  # type: ignore[attr-defined]
             told = replace(config, device=device)  # type: ignore[type-var]
-            context = contextvars.copy_context()  # so that Prefect knows whose log lines these are
-            work = partial(cast(Callable[..., T], stage), *others, told, **kwargs)
-            return _thread_of(device).submit(context.run, work).result()
+            return _thread_of(device).submit(work, told, **kwargs).result()
 
     return run
 
 
 @cache
-def _thread_of(device: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"device-{device}")
+def _thread_of(place: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"device-{place}")

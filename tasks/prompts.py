@@ -90,6 +90,18 @@ def render(name: str, detections: Sequence[Detection], caption: str | None = Non
     return prompt if caption is None else f"{prompt}{caption}{END}"
 
 
+def around_picture(prompt: str) -> tuple[str, str]:
+    """What a rendered prompt says before the picture and after it, for servers that write the markup themselves.
+
+    System and user text together: in Pixtral's format both are one turn, and there are chat templates of it that put
+    one line break between them, or fail, where the format has two. Raises ValueError when `[IMG]` is not there once.
+    """
+    before, *after = prompt.removeprefix(BEGIN + OPEN).removesuffix(CLOSE).split(IMAGE)
+    if len(after) != 1:
+        raise ValueError(f"the prompt has {IMAGE} {len(after)} times, not once.")
+    return before, after[0]
+
+
 def digest(prompt: str) -> str:
     """First 16 hexadecimal digits of sha256 over a rendered prompt."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:16]

@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,6 +28,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     subprocess.run([sys.executable, "-m", "toyworld.make_checkpoints", str(folder)], check=True, cwd=REPOSITORY)
     return folder
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
+    """Start servers of small captioners in threads of this process; see benchmarks.caption_server.served."""
+    from benchmarks.caption_server import served
+
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(served(*arguments))
 
 
 @pytest.fixture(scope="session")

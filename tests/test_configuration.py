@@ -113,3 +113,42 @@ def test_files_left_out_of_folders_are_said_with_the_remedy(tmp_path: Path) -> N
     for number in range(20):
         (tmp_path / f"c.{number:02}").touch()
     assert "1 without ending, 1 .00, 1 .01, 1 .02, 1 .03, 1 .04, 1 .05, 1 .06, 14 others;" in not_taken([str(tmp_path)])
+
+
+SERVER = (
+    '[caption]\nbackend = "server"\ncheckpoint = "/on/the/server"\nadapter = "./there"\n[caption.server]\nurl = "{}"\n'
+)
+
+
+def test_names_at_a_server_are_taken_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SERVER.format("http://localhost:8000/v1"))
+    caption = read_configuration(str(path)).caption
+    assert (caption.checkpoint, caption.adapter) == ("/on/the/server", "./there")
+    assert caption.server is not None
+    assert caption.server.url == "http://localhost:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        (SERVER.format("http://a:1/v1") + "retry = 3\n", UnknownNameError, "caption.server.*Did you mean 'retries'"),
+        (SERVER.format("http://a:1/v1") + "retries = -1\n", ConfigError, "0 or more"),
+        (SERVER.format("http://a:1/v1") + "timeout_seconds = inf\n", ConfigError, "timeout_seconds is inf"),
+        (SERVER.format("http://a:1/v1") + "requests_in_flight = 0\n", ConfigError, "at least 1"),
+        (SERVER.format("localhost:8000/v1"), ConfigError, "no address of a server"),
+        (SERVER.format("http://a:b/v1"), ConfigError, "no address"),
+        (SERVER.format("http://me:secret@a/v1"), ConfigError, "api_key_variable"),
+        ('[caption]\nbackend = "server"\n', ConfigError, r"needs a section \[caption.server\]"),
+        ('[caption]\n[caption.server]\nurl = "http://a/v1"\n', ConfigError, "other backends, none"),
+        ("[caption]\nserver = 3\n", ConfigError, "caption.server is a section"),
+    ],
+)
+def test_a_wrong_server_section_says_what_is_wrong(
+    text: str, error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(error, match=says) as raised:
+        read_configuration(str(path))
+    assert "secret" not in str(raised.value)

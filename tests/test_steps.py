@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,11 +14,12 @@ import pytest
 from prefect import flow, task
 from rows import movie
 
-from flows.hold_devices import DeviceSlots
+from flows.hold_devices import DeviceSlots, on_device, slots
 from flows.show_progress import Progress, watched
 from flows.steps import POLICY, caption, check, detect, extract, score, summarise
 from storage.store import Store, TableRef
 from storage.tables import Movie
+from tasks.captioners import CaptionConfig, ServerConfig
 from tasks.errors import CheckpointError, TransientError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -103,6 +105,19 @@ def test_a_slot_is_given_back_after_an_error() -> None:
         fails()
     with slots.hold() as device:
         assert device == "cpu"
+
+
+def test_what_asks_a_server_holds_no_device_and_two_shards_may_at_once() -> None:
+    at_once = threading.Barrier(2)
+
+    def stage(shard: int, config: CaptionConfig) -> str:
+        at_once.wait(60)  # were one after the other, it would wait for ever
+        return config.device
+
+    asking = on_device(stage)
+    config = CaptionConfig(backend="server", server=ServerConfig(url="http://localhost:1/v1"))
+    with slots().hold(), ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda shard: asking(shard, config), range(2))) == ["auto", "auto"]
 
 
 @dataclass

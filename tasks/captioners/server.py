@@ -1,0 +1,284 @@
+"""Any server of the OpenAI protocol, through chat completions: vLLM, SGLang, `transformers serve`.
+
+What decides a caption is said in every request, as far as the protocol goes. The picture goes as PNG, so that the
+server's model sees the very pixels that a model in this process would see.
+
+A server tells the names of its models, and where it took them from, but nothing of their weights. So captions are made
+anew when those names change, and not when other weights are put in their place; `revision` is the place to say which
+weights they are.
+
+Constrained, every request carries the grammar of its frame in the field that vLLM or SGLang reads. They do not close
+what is open when the limit of tokens comes, so the rest of a caption that was cut off inside a tag is left out here;
+and what they give is looked at, because a server passes over a field it does not know.
+"""
+
+import base64
+import io
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from tasks import caption_check, prompts, tag_grammar
+from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
+from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
+from tasks.errors import CheckpointError, ConfigError, TransientError
+
+FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": "length"}
+"""What servers say, and what it is here. Anything else is an error."""
+DECIDING = ("id", "root", "parent")
+"""What a server says of a model that hangs on the model alone: its name there, where it was taken from, and for an
+adapter what it stands on. `created` is when the server was started."""
+GRAMMAR_FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "vllm": lambda text: {"structured_outputs": {"grammar": text}},
+    "sglang": lambda text: {"ebnf": text},
+}
+"""Who the server says it is, and how it wants a grammar."""
+CUTS = 2
+"""A caption that keeps to the grammar until it is cut off has so many `<` too many at most: a tag's two brackets."""
+PNG_LEVEL = 1
+"""Of zlib: a higher one costs far more time than it saves."""
+HOPELESS = 8
+"""So many requests given up after several tries each, and none answered: the server is to blame."""
+
+Models = dict[str, dict[str, Any]]
+
+
+def identify(config: CaptionConfig) -> Origin:
+    """What the server says of the model, and `revision`.
+
+    Raises TransientError when it does not answer, CheckpointError when it does not have the model.
+    """
+    models = _server(config).models()
+    _check(models, config)
+    weights: dict[str, str] = {}
+    for what, name in (("checkpoint", config.checkpoint), ("adapter", config.adapter)):
+        said = models.get(name or "", {})
+        weights |= {f"{what} {key}": said[key] for key in DECIDING if isinstance(said.get(key), str) and said[key]}
+    if config.revision:
+        weights["revision"] = config.revision
+    label = f"{config.checkpoint}@{config.revision}" if config.revision else config.checkpoint
+    return Origin(label, config.adapter, weights)
+
+
+def load(config: CaptionConfig) -> "ServerCaptioner":
+    """The captioner. Raises what `identify` raises."""
+    server = _server(config)
+    models = server.models()
+    _check(models, config)
+    model = models[config.adapter or config.checkpoint]
+    if _decoding(config) == "constrained" and model.get("owned_by") not in GRAMMAR_FIELDS:
+        raise ConfigError(
+            f"the server at {server.url} is none of {', '.join(GRAMMAR_FIELDS)}, so how it wants a grammar is not "
+            'known. Set decoding = "free", or serve the model with one of them.'
+        )
+    return ServerCaptioner(server, config, model)
+
+
+def _decoding(config: CaptionConfig) -> str:
+    return getattr(config, "decoding", "free")
+
+
+def _server(config: CaptionConfig) -> ChatServer:
+    if config.server is None:
+        raise ConfigError("the captioner `server` needs a section [caption.server] with its url.")
+    return server_of(config.server)
+
+
+def _check(models: Models, config: CaptionConfig) -> None:
+    for name in filter(None, (config.checkpoint, config.adapter)):
+        if name not in models:
+            raise CheckpointError(f"the server has no model {name!r}. {say_offer(models)}")
+    if config.adapter and (parent := models[config.adapter].get("parent")) and parent != config.checkpoint:
+        base = models[config.checkpoint]
+        if models.get(parent, {}).get("root", parent) != base.get("root", config.checkpoint):
+            raise CheckpointError(
+                f"at the server {config.adapter!r} stands on {parent!r}, not on {config.checkpoint!r}. Correct one."
+            )
+
+
+class ServerCaptioner:
+    """A model at a server, with one set of sampling settings."""
+
+    def __init__(self, server: ChatServer, config: CaptionConfig, model: dict[str, Any]) -> None:
+        self.server, self.config, self.model = server, config, model
+        self.waiting_seconds = 0.0
+        """Seconds in which a request could have been sent, and was still being made."""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the server says of itself and the model, as far as it decides no caption."""
+        said = {"server": self.model.get("owned_by"), "max_model_len": self.model.get("max_model_len")}
+        return {key: value for key, value in said.items() if isinstance(value, str | int)}
+
+    def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        """One result per request, in order; see the protocol."""
+        made = {id(request): result for request, result in self.stream(requests)}
+        return [made[id(request)] for request in requests]
+
+    def stream(self, requests: Iterable[CaptionRequest]) -> Iterator[tuple[CaptionRequest, CaptionResult]]:
+        """Every request with its result, as soon as there is one; see the protocol.
+
+        At most requests_in_flight are drawn and unanswered. A request that the server does not answer has an error for
+        its result, unless there are several and it answers none: then they are not to blame, and ConfigError or
+        TransientError is raised.
+        """
+        given_up = threading.Event()
+        asked: dict[Future[CaptionResult], CaptionRequest] = {}
+        refused: list[tuple[CaptionRequest, RefusedError]] = []  # kept back until something is answered
+        answered = False
+        try:
+            for done in self._asked(iter(requests), asked, given_up):
+                request = asked.pop(done)
+                try:
+                    result = done.result()
+                except RefusedError as error:
+                    refused.append((request, error))
+                    if not answered and sum(one.tried > 1 for _, one in refused) >= HOPELESS:
+                        _blame_server([one for _, one in refused])
+                    continue_with = refused if answered else []
+                else:
+                    answered, continue_with = True, refused
+                    yield request, result
+                for one, why in continue_with:
+                    yield one, CaptionResult(error=str(why))
+                continue_with.clear()
+            if len(refused) > 1:
+                _blame_server([error for _, error in refused])
+            for one, why in refused:
+                yield one, CaptionResult(error=str(why))
+        finally:
+            given_up.set()
+            for future in asked:
+                future.cancel()
+            wait(asked)
+
+    def _asked(
+        self,
+        requests: Iterator[CaptionRequest],
+        asked: dict["Future[CaptionResult]", CaptionRequest],
+        given_up: threading.Event,
+    ) -> Iterator["Future[CaptionResult]"]:
+        """Send requests, as many at once as may be; give each as it is done. Keeps `asked`, from which it is taken."""
+        more = True
+        while more or asked:
+            while more and len(asked) < self.server.config.requests_in_flight:
+                start = time.perf_counter()
+                request = next(requests, None)
+                self.waiting_seconds += time.perf_counter() - start
+                if request is None:
+                    more = False
+                else:
+                    asked[self.server.submit(self._question(request, given_up))] = request
+            yield from wait(asked, return_when=FIRST_COMPLETED).done
+
+    def _question(self, request: CaptionRequest, given_up: threading.Event) -> Question[CaptionResult]:
+        def read(said: dict[str, Any]) -> CaptionResult:
+            result = _read(said)
+            return _kept(result, request) if _decoding(self.config) == "constrained" else result
+
+        return Question(lambda: self._body(request), read, request.seed, given_up)
+
+    def _body(self, request: CaptionRequest) -> dict[str, Any]:
+        try:
+            turn = content(request)
+        except ValueError as error:
+            raise RefusedError(f"the server cannot be asked this: {error}", tried=1) from error
+        body = {
+            "model": self.config.adapter or self.config.checkpoint,
+            "messages": [{"role": "user", "content": turn}],
+            "max_tokens": self.config.max_new_tokens,
+            "temperature": self.config.temperature,
+            "top_p": self.config.top_p,
+            "seed": request.seed,
+            "logprobs": True,
+        }
+        if _decoding(self.config) == "constrained":
+            body |= GRAMMAR_FIELDS[self.model["owned_by"]](tag_grammar.text_for(request.detections))
+        return body
+
+
+def content(request: CaptionRequest) -> list[dict[str, Any]]:
+    """The user's turn: the picture, and the prompt's text before and after it, where there is any."""
+    before, after = prompts.around_picture(request.prompt)
+    texts = [[{"type": "text", "text": text}] if text else [] for text in (before, after)]
+    return [*texts[0], {"type": "image_url", "image_url": {"url": data_url(request.image)}}, *texts[1]]
+
+
+def data_url(image: NDArray[np.uint8]) -> str:
+    """A picture, RGB (height, width, 3), as a data URL of a PNG file: lossless."""
+    file = io.BytesIO()
+    Pillow.fromarray(image).save(file, "PNG", compress_level=PNG_LEVEL)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _blame_server(errors: Sequence[RefusedError]) -> None:
+    first = errors[0]
+    if any(error.tried > 1 for error in errors):
+        raise TransientError(f"the server answered none of {len(errors)} requests. See to it, and run again. {first}")
+    raise ConfigError(f"the server refused all of {len(errors)} requests: {first}. Correct what it complains of.")
+
+
+def _read(said: dict[str, Any]) -> CaptionResult:
+    """The result in a chat completion. Raises ValueError when it is none."""
+    choices = said.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise ValueError(f"it has no choices but {str(said)[:300]!r}")
+    choice = choices[0]
+    message = choice.get("message") if isinstance(choice, dict) else None
+    text = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or not isinstance(text, str | None):
+        raise ValueError(f"its choice has no message with a text but {str(choice)[:300]!r}")
+    usage = said.get("usage")
+    prompt_tokens, completion_tokens = (_count(usage, key) for key in ("prompt_tokens", "completion_tokens"))
+    reason = choice.get("finish_reason")
+    if reason not in FINISH_REASONS:
+        return CaptionResult(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            error=f"the server ended the caption with {reason!r}, not because it was complete or at its limit.",
+        )
+    return CaptionResult(
+        text=text or "",
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        finish_reason=FINISH_REASONS[reason],
+        mean_logprob=_mean_logprob(choice.get("logprobs")),
+    )
+
+
+def _kept(result: CaptionResult, request: CaptionRequest) -> CaptionResult:
+    """A constrained caption: without the tag in which it was cut off; an error when the server kept to no grammar."""
+    if result.error is not None:
+        return result
+    text = result.text
+    for _ in range(CUTS if result.finish_reason == "length" else 0):
+        if caption_check.check(text, request.detections).violations:
+            text = text[: max(text.rfind("<"), 0)]
+    if text and (violations := caption_check.check(text, request.detections).violations):
+        error = f"the server did not keep to the grammar: {violations[0].message} Serve the model with vLLM or SGLang."
+        return replace(result, error=error)
+    return replace(result, text=text)
+
+
+def _count(usage: Any, key: str) -> int:
+    """0 where the server does not say."""
+    value = usage.get(key) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _mean_logprob(logprobs: Any) -> float | None:
+    """None where the server does not give every token's."""
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        return None
+    values = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    return math.fsum(numbers) / len(numbers) if len(numbers) == len(tokens) else None
