@@ -9,7 +9,7 @@ import pytest
 import rows
 
 from storage.tables import Detection
-from tasks import java_metrics, lexicon, metrics, tags
+from tasks import java_metrics, lexicon, metrics, spice_models, tags
 from tasks.errors import MetricUnavailableError, TransientError, UnknownNameError
 from tasks.java_metrics import Conversation, missing, tokenize
 from tasks.metrics import CaptionMetric, Cited, DerivedMetric, Measured, Pair, TextMetric
@@ -180,11 +180,12 @@ def test_cider_of_one_frame_is_no_number() -> None:
 
 
 def test_spice_without_its_models_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spice_file, "coco_folder", lambda: tmp_path)  # as if they were not there, also where they are
+    monkeypatch.setattr(spice_models, "coco_folder", lambda: tmp_path)  # as if not there, also where they are
+    monkeypatch.setenv("CAPTION_MOVIES_CACHE", str(tmp_path))
     spice = metrics.load("spice")
     assert isinstance(spice, TextMetric)
     assert spice.missing() is not None
-    with pytest.raises(MetricUnavailableError, match=r"get_stanford_models|pip install"):
+    with pytest.raises(MetricUnavailableError, match=r"caption-movies setup spice|pip install"):
         spice.measure([], SECONDS)
 
 
