@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +29,20 @@ Embed = Callable[[Sequence["Prompt"], int], Tensor]
 log = logging.getLogger(__name__)
 
 
+class Limit(Protocol):
+    """What one caption may go on with; tasks/token_limits.py."""
+
+    error: str | None
+    """Why it cannot go on."""
+
+    def accept(self, token: int) -> None:
+        """The token was chosen."""
+
+
+KeepTo = Callable[[Sequence[Any], Sequence[int], Tensor], None]
+"""(limits, tokens each row may still write, scores (rows, vocabulary)): puts minus infinity on what may not follow."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """A caption that is wanted."""
@@ -38,6 +53,8 @@ class Prompt:
     seed: int
     asked: Any
     """Whoever asked finds the answer by it."""
+    limit: Callable[[], Limit] | None = None
+    """Makes what says which tokens may follow; None: all may."""
 
 
 @dataclass(eq=False)
@@ -52,6 +69,7 @@ class Row:
     """(d) the hidden state from which the first token is chosen."""
     length: int
     """Tokens in the cache."""
+    limit: Limit | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     """Natural, of the tokens, under the model as it is."""
@@ -68,6 +86,8 @@ class Settings:
     top_p: float
     end: int
     """The token after which nothing comes."""
+    keep_to: KeepTo | None = None
+    """Needed where prompts have limits."""
 
 
 class ContinuousBatch:
@@ -143,14 +163,7 @@ class ContinuousBatch:
         if group:
             self._read(group)
         assert self.hidden is not None
-        settings = self.settings
-        scores = self.model.lm_head(self.hidden)
-        tokens, logprobs = choose(scores, [row.generator for row in self.rows], settings.temperature, settings.top_p)
-        # One transfer from the device; double holds any token and any log-probability.
-        chosen = torch.stack((tokens.double(), logprobs.double())).tolist()
-        for row, token, logprob in zip(self.rows, *chosen, strict=True):
-            row.tokens.append(int(token))
-            row.logprobs.append(logprob)
+        self._choose(self.model.lm_head(self.hidden))
         for index in reversed(range(len(self.rows))):
             if self._has_ended(self.rows[index]):
                 finished.append(self._leave(index))
@@ -162,10 +175,26 @@ class ContinuousBatch:
         else:
             self.hidden = None
 
+    def _choose(self, scores: Tensor) -> None:
+        """One token for every row, from scores (rows, vocabulary)."""
+        settings, limit = self.settings, None
+        if settings.keep_to is not None:
+            left = [settings.max_new_tokens - len(row.tokens) for row in self.rows]
+            limit = partial(settings.keep_to, [row.limit for row in self.rows], left)
+        generators = [row.generator for row in self.rows]
+        tokens, logprobs = choose(scores, generators, settings.temperature, settings.top_p, limit)
+        # One transfer from the device; double holds any token and any log-probability.
+        chosen = torch.stack((tokens.double(), logprobs.double())).tolist()
+        for row, token, logprob in zip(self.rows, *chosen, strict=True):
+            row.tokens.append(int(token))
+            row.logprobs.append(logprob)
+            if row.limit is not None and math.isfinite(logprob):
+                row.limit.accept(int(token))
+
     def _has_ended(self, row: Row) -> bool:
         if row.tokens[-1] == self.settings.end or len(row.tokens) == self.settings.max_new_tokens:
             return True
-        return not math.isfinite(row.logprobs[-1])
+        return not math.isfinite(row.logprobs[-1]) or (row.limit is not None and row.limit.error is not None)
 
     def _leave(self, index: int) -> Row:
         """Take a row out, and put the last one in its place."""
@@ -211,6 +240,7 @@ class ContinuousBatch:
 
     def _enter(self, number: int, prompt: Prompt, state: Tensor) -> None:
         generator = torch.Generator(device=state.device).manual_seed(prompt.seed)
-        self.rows.append(Row(prompt, number, generator, state, len(prompt.ids)))
+        limit = prompt.limit() if prompt.limit else None
+        self.rows.append(Row(prompt, number, generator, state, len(prompt.ids), limit))
         state = state[None]
         self.hidden = state if self.hidden is None else torch.cat((self.hidden, state))

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+FAR = 1000.0
+"""What is taken from the preference of tokens outside the nucleus: more than any two inside can differ by."""
+
 
 def choose(
     scores: Tensor, generators: Sequence[torch.Generator], temperature: float, top_p: float,
@@ -17,28 +20,26 @@ def choose(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """From scores (rows, vocabulary) the chosen tokens (rows) and their natural log-probabilities (rows).
 
-    Temperature 0 is greedy. `limit` puts minus infinity on what may not be chosen. The log-probabilities are those of
-    the unchanged distribution, not numbers where the scores are none.
+    Temperature 0 is greedy. `limit` puts minus infinity into (rows, vocabulary) until a row's largest number stands on
+    a token that may be chosen: then that is drawn from those that may, and from outside the nucleus only where none
+    inside may. The log-probabilities are those of the unchanged distribution, not numbers where the scores are none.
     """
     logprobs = torch.log_softmax(scores.float(), dim=-1)
-    preference = logprobs
+    preference = logprobs if temperature == 0 else _disturbed(logprobs, generators, temperature, top_p)
     if limit is not None:
-        preference = logprobs.clone()
+        preference = preference.clone()
         limit(preference)
-    if temperature > 0:
-        preference = _disturbed(preference, generators, temperature, top_p)
     chosen = preference.argmax(dim=-1)
     return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
 
 
 def _disturbed(logprobs: Tensor, generators: Sequence[torch.Generator], temperature: float, top_p: float) -> Tensor:
     heated = torch.log_softmax(logprobs / temperature, dim=-1)
-    if top_p < 1:
-        heated = heated.masked_fill(~nucleus(heated, top_p), float("-inf"))
     waits = torch.empty_like(heated)  # exponential waiting times: -log(u)
     for row, generator in zip(waits, generators, strict=True):
         row.exponential_(generator=generator)
-    return heated - waits.clamp_min(torch.finfo(waits.dtype).tiny).log()
+    disturbed = heated - waits.clamp_min(torch.finfo(waits.dtype).tiny).log()
+    return disturbed - FAR * ~nucleus(heated, top_p) if top_p < 1 else disturbed
 
 
 def nucleus(logprobs: Tensor, top_p: float) -> Tensor:

@@ -168,6 +168,53 @@ def test_candidates_of_a_frame_are_read_once(plain: CaptionConfig, monkeypatch: 
     assert len({one.text for one in together}) > 6
 
 
+class NoToken:
+    """A limit that forbids one token, and a caption that ends when it has accepted as many as it is long."""
+
+    def __init__(self, forbidden: int) -> None:
+        self.forbidden, self.accepted, self.error = forbidden, list[int](), None
+
+    def accept(self, token: int) -> None:
+        assert token != self.forbidden
+        self.accepted.append(token)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_every_row_keeps_to_its_own_limit_and_knows_what_is_left(
+    plain: CaptionConfig, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    config = replace(plain, temperature=temperature)
+    requests = asked()
+    captioner = pixtral.load(config)
+    encode = captioner.loaded.inputs.tokenizer
+    free = [encode(one.text, add_special_tokens=False)["input_ids"] for one in captioner(requests)]
+    forbidden = {one.seed: (ids or [20])[-1] for one, ids in zip(requests, free, strict=True)}
+    made: dict[int, list[NoToken]] = {}
+
+    def limited(**given: Any) -> continuous_batching.Settings:
+        return continuous_batching.Settings(**{**given, "keep_to": keep_to})
+
+    def keep_to(limits: Any, left: Any, scores: torch.Tensor) -> None:
+        for row, (limit, rest) in enumerate(zip(limits, left, strict=True)):
+            assert rest == TOKENS - len(limit.accepted)
+            scores[row, limit.forbidden] = float("-inf")
+
+    def prompt(ids: Any, source: Any, seed: int, who: Any, *_limit: Any) -> continuous_batching.Prompt:
+        def begin() -> NoToken:
+            made.setdefault(seed, []).append(NoToken(forbidden[seed]))
+            return made[seed][-1]
+
+        return continuous_batching.Prompt(ids, source, seed, who, begin)
+
+    monkeypatch.setattr(pixtral, "Settings", limited)
+    monkeypatch.setattr(pixtral, "Prompt", prompt)
+    got = captioner(requests)
+    assert set(made) == {one.seed for one in requests}
+    for one in made.values():
+        assert one[-1].forbidden not in one[-1].accepted
+    assert [len(made[one.seed][-1].accepted) for one in requests] == [one.completion_tokens for one in got]
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
