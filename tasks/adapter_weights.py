@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tasks.accelerator import device_errors
+from tasks.adapter_paths import TEXT_MODEL, Rename, compare_with_targets, renaming, some
 from tasks.errors import CheckpointError
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -28,26 +29,24 @@ PREFIX = "base_model.model."
 TENSOR = re.compile(
     r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector|lora_embedding_A|lora_embedding_B)(?:\.weight|\.bias)?$"
 )
-OLD_PATHS = (
-    (re.compile(r"^language_model\.model\."), "model.language_model."),
-    (re.compile(r"^language_model\.lm_head\b"), "lm_head"),
-    (re.compile(r"^(vision_tower|multi_modal_projector)\b"), r"model.\1"),
-)
-"""Module paths of Llava before transformers 4.52 to today's."""
-TEXT_MODEL = re.compile(r"(^|\.)(language_model|lm_head)(\.|$)")
 WORTH_SAYING = 0.01
 """Loss from merging above which it is a warning."""
-SHOWN = 5
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What was applied."""
+    """What was applied. Anything that is not is an error, so that `applied` is `present` and `ignored` is 0."""
 
-    tensors: int
+    present: int
+    """Tensors of the adapter's file."""
+    applied: int
+    """Those of them that stand in the model: found there again after loading, and compared."""
+    ignored: int
+    """Those that do not."""
     modules: int
+    """Modules that the tensors belong to."""
     renamed: int
     """Tensors whose module path was of an older transformers."""
     outside_text_model: int
@@ -73,21 +72,26 @@ def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any
     """
     said = _read_config(folder)
     tensors = _read_tensors(folder)
-    renamed = {_current_key(key): value for key, value in tensors.items()}
+    there = {name: module for name, module in model.named_modules() if name}  # before wrapping, which renames them
+    current = renaming(set(there))
+    renamed = {PREFIX + current(key.removeprefix(PREFIX)): value for key, value in tensors.items()}
     if len(renamed) != len(tensors):
         raise CheckpointError(f"{folder}: two tensors of the adapter have the same place in today's model.")
-    modules = _modules(renamed, model, folder)
-    untouched = _targeted(model, said.get("target_modules")) - modules  # before wrapping, which renames modules
-    config = _config(said, renamed, sorted(modules), folder)
+    modules = _modules(renamed, set(there), folder)
+    linear = {name for name, module in there.items() if isinstance(module, torch.nn.Linear)}
+    untouched = compare_with_targets(said, modules, linear, current, folder / CONFIG)
+    config = _config(said, current, sorted(modules), folder)
     try:
         with device_errors():
             adapted = _wrap(model, config)
             set_peft_model_state_dict(adapted, dict(renamed))
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}: the adapter does not fit this model: {error}") from error
-    _check_all_applied(adapted, renamed, folder)
+    found = _check_all_applied(adapted, renamed, folder)
     applied = Applied(
-        tensors=len(tensors),
+        present=len(tensors),
+        applied=found,
+        ignored=len(tensors) - found,
         modules=len(modules),
         renamed=len(set(renamed) - set(tensors)),
         outside_text_model=sum(not TEXT_MODEL.search(module) for module in modules),
@@ -119,25 +123,14 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{folder / WEIGHTS} has no tensors.")
     if wild := [name for name, values in tensors.items() if not values.isfinite().all()]:
         raise CheckpointError(
-            f"{folder / WEIGHTS} has values that are no finite numbers in {_some(wild)}. Its training went astray; "
+            f"{folder / WEIGHTS} has values that are no finite numbers in {some(wild)}. Its training went astray; "
             "train it again with a lower learning rate, or take an earlier one."
         )
     return tensors
 
 
-def _current_path(path: str) -> str:
-    for old, new in OLD_PATHS:
-        path = old.sub(new, path)
-    return path
-
-
-def _current_key(key: str) -> str:
-    return PREFIX + _current_path(key.removeprefix(PREFIX))
-
-
-def _modules(tensors: dict[str, torch.Tensor], model: Any, folder: Path) -> set[str]:
+def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) -> set[str]:
     """Paths of the modules the tensors belong to. Raises CheckpointError for a tensor without a module in the model."""
-    there = {name for name, _ in model.named_modules()}
     parts: dict[str, set[str]] = {}
     lost = []
     for key in tensors:
@@ -149,13 +142,13 @@ def _modules(tensors: dict[str, torch.Tensor], model: Any, folder: Path) -> set[
             parts.setdefault(module, set()).add(match["part"])
     if lost:
         raise CheckpointError(
-            f"{folder}: {len(lost)} of {len(tensors)} adapter tensors have no module in this model: {_some(lost)}. "
+            f"{folder}: {len(lost)} of {len(tensors)} adapter tensors have no module in this model: {some(lost)}. "
             "The adapter belongs to another checkpoint, or was saved under module names that are not known here."
         )
     halves = [module for module, said in parts.items() if not _is_whole(said)]
     if halves or not parts:
         raise CheckpointError(
-            f"{folder}: only one half of the LoRA pair is there for {_some(halves) or 'every module'}."
+            f"{folder}: only one half of the LoRA pair is there for {some(halves) or 'every module'}."
         )
     return set(parts)
 
@@ -164,12 +157,12 @@ def _is_whole(parts: set[str]) -> bool:
     return {"lora_A", "lora_B"} <= parts or {"lora_embedding_A", "lora_embedding_B"} <= parts
 
 
-def _config(said: dict[str, Any], tensors: dict[str, torch.Tensor], modules: list[str], folder: Path) -> LoraConfig:
+def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: Path) -> LoraConfig:
     """The adapter's configuration with exactly the file's modules as targets, by their full paths of today."""
     known = set(LoraConfig.__dataclass_fields__)
     kept = {key: value for key, value in said.items() if key in known and key not in ("peft_type", "runtime_config")}
     for pattern in ("rank_pattern", "alpha_pattern"):
-        kept[pattern] = {_current_path(key): value for key, value in (said.get(pattern) or {}).items()}
+        kept[pattern] = {current(key): value for key, value in (said.get(pattern) or {}).items()}
     kept |= {"target_modules": modules, "inference_mode": True, "init_lora_weights": True, "auto_mapping": None}
     # These narrow target_modules down, and may be written in old paths; what was adapted is known from the tensors.
     kept |= {"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None, "target_parameters": None}
@@ -186,21 +179,23 @@ def _wrap(model: Any, config: LoraConfig) -> Any:
         return get_peft_model(model, config)
 
 
-def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: Path) -> int:
+    """How many tensors are found in the model again: all of them. Raises CheckpointError."""
     there = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    wrong = [
-        key
-        for key, value in tensors.items()
-        if key not in there or not torch.equal(there[key].cpu(), value.to(there[key].dtype).cpu())
-    ]
+    wrong = [key for key, value in tensors.items() if key not in there or not _is_same(there[key], value)]
     if wrong:
         raise CheckpointError(
-            f"{folder}: {len(wrong)} of {len(tensors)} adapter tensors were not applied: {_some(wrong)}."
+            f"{folder}: {len(wrong)} of {len(tensors)} adapter tensors were not applied: {some(wrong)}."
         )
     if extra := sorted(set(there) - set(tensors)):
-        raise CheckpointError(
-            f"{folder}: the file has nothing for {len(extra)} tensors of the adapter: {_some(extra)}."
-        )
+        raise CheckpointError(f"{folder}: the file has nothing for {len(extra)} tensors of the adapter: {some(extra)}.")
+    return len(tensors) - len(wrong)
+
+
+def _is_same(loaded: torch.Tensor, value: torch.Tensor) -> bool:
+    if loaded.is_meta:  # has a shape and no values
+        return loaded.shape == value.shape
+    return torch.equal(loaded.cpu(), value.to(loaded.dtype).cpu())
 
 
 @torch.no_grad()
@@ -225,17 +220,6 @@ def _merge(adapted: Any, folder: Path) -> float:
     return round((missing / changed) ** 0.5, 6) if changed else 0.0
 
 
-def _targeted(model: Any, target: Any) -> set[str]:
-    """Linear modules that an adapter's `target_modules` names: a list of last parts of a path, or one pattern."""
-    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    if isinstance(target, list):
-        ends = tuple(f".{_current_path(name)}" for name in target)
-        return {name for name in linear if f".{name}".endswith(ends)}
-    if isinstance(target, str) and target != "all-linear":
-        return {name for name in linear if re.fullmatch(target, name)}
-    return set()
-
-
 def _report(applied: Applied, folder: Path) -> None:
     log.info("adapter %s: %s", folder.name, applied)
     if applied.merge_loss is not None and applied.merge_loss > WORTH_SAYING:
@@ -253,7 +237,3 @@ def _report(applied: Applied, folder: Path) -> None:
             "adapter %s names %d modules as targets for which its file has no tensors; they stay as they are",
             folder.name, applied.targeted_without_tensors,
         )  # fmt: skip
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

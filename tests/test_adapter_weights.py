@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_captioners import alike, mixed, request
 from test_captions import frame, people, put, rows
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConfig, PixtralVisionConfig
 
 from storage.store import Store
 from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter
@@ -82,7 +82,8 @@ def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
     assert torch.allclose(logits(ours), logits(theirs), atol=FLOAT_NOISE)
     assert applied.merge_loss == 0
     assert (logits(ours) - before).abs().max() > 0.1
-    assert applied.tensors == 2 * applied.modules == 2 * 7 * 2
+    assert applied.present == applied.applied == 2 * applied.modules == 2 * 7 * 2
+    assert applied.ignored == 0
     assert (applied.renamed, applied.outside_text_model, applied.targeted_without_tensors) == (0, 0, 0)
     assert not any("lora" in name for name, _ in ours.named_parameters())
 
@@ -90,7 +91,8 @@ def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
 def test_captions_change_and_say_so(config: CaptionConfig) -> None:
     plain, adapted = pixtral.load(replace(config, adapter=None)), pixtral.load(config)
     assert [one.text for one in plain(mixed())] != [one.text for one in adapted(mixed())]
-    assert adapted.notes["adapter"]["tensors"] == 28
+    assert {adapted.notes["adapter"][name] for name in ("present", "applied")} == {28}
+    assert adapted.notes["adapter"]["ignored"] == 0
     assert "adapter" not in plain.notes
     origin = identify(config)
     assert set(origin.weights) == {"checkpoint", "adapter"}
@@ -142,6 +144,17 @@ def test_patterns_by_old_path_keep_their_meaning(base: Path, tmp_path: Path) -> 
     assert torch.equal(logits(one), logits(other))
 
 
+TOWER = "model.vision_tower.transformer.layers.0.attention.q_proj"
+
+
+def on_vision_tower() -> dict[str, torch.Tensor]:
+    """A LoRA pair that fits into the vision tower, in an adapter that was aimed at the text model."""
+    return {f"base_model.model.{TOWER}.lora_{part}.weight": torch.ones(shape) for part, shape in PAIR.items()}
+
+
+PAIR = {"A": (4, 32), "B": (32, 4)}
+
+
 def renamed(old: str, new: str) -> Any:
     return lambda tensors: {key.replace(old, new): value for key, value in tensors.items()}
 
@@ -158,8 +171,10 @@ def renamed(old: str, new: str) -> Any:
         ),
         (lambda tensors: {key: v[:2].clone() if "lora_A" in key else v for key, v in tensors.items()}, "does not fit"),
         (lambda tensors: {}, "no tensors"),
+        (lambda tensors: {key: v for key, v in tensors.items() if "layers.1.mlp" not in key}, r"is not whole"),
+        (lambda tensors: {**tensors, **on_vision_tower()}, r"does not name 1 of the modules.*attention\.q_proj"),
     ],
-    ids=["layer", "prefix", "stray", "half", "shape", "empty"],
+    ids=["layer", "prefix", "stray", "half", "shape", "empty", "missing", "vision-tower"],
 )
 def test_a_tensor_that_is_not_applied_is_an_error(config: CaptionConfig, spoilt: Path, change: Any, words: str) -> None:
     retold(spoilt, change)
@@ -182,10 +197,9 @@ def test_bare_names_reach_the_vision_tower_and_that_is_reported(
         ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder)
     assert (applied.modules, applied.outside_text_model) == (8, 4)
     assert "outside the language model" in caplog.text
-    tower = "model.vision_tower.transformer.layers.0.attention.q_proj"
-    merged = theirs.merge_and_unload().get_submodule(tower).weight
+    merged = theirs.merge_and_unload().get_submodule(TOWER).weight
     ours, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder, merge=True)
-    assert torch.allclose(ours.get_submodule(tower).weight, merged, atol=FLOAT_NOISE)
+    assert torch.allclose(ours.get_submodule(TOWER).weight, merged, atol=FLOAT_NOISE)
 
 
 def test_targets_without_tensors_stay_as_they_are_and_are_reported(
@@ -198,8 +212,7 @@ def test_targets_without_tensors_stay_as_they_are_and_are_reported(
         ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
     assert (applied.modules, applied.outside_text_model, applied.targeted_without_tensors) == (4, 0, 4)
     assert "has no tensors" in caplog.text
-    tower = "model.vision_tower.transformer.layers.0.attention.q_proj"
-    assert torch.equal(ours.get_submodule(tower).weight, plain.get_submodule(tower).weight)
+    assert torch.equal(ours.get_submodule(TOWER).weight, plain.get_submodule(TOWER).weight)
 
 
 def pickled(folder: Path) -> None:
@@ -320,3 +333,85 @@ def test_memory_that_does_not_suffice_for_an_adapter_is_transient(
     monkeypatch.setattr(f"tasks.adapter_weights.{step}", full)
     with pytest.raises(TransientError, match="loading"):
         pixtral.load(replace(config, merge_adapter=True))
+
+
+def test_an_adapter_for_chosen_layers_is_whole_without_the_others(base: Path, tmp_path: Path) -> None:
+    folder = save_adapter(base, tmp_path / "one", ["self_attn.q_proj"], layers_to_transform=[1])
+    _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    assert (applied.modules, applied.targeted_without_tensors) == (1, 1)
+
+
+# --- Pixtral-12B's own module tree -----------------------------------------------------------------------------------
+
+WIDTHS = {
+    "self_attn.q_proj": (5120, 4096), "self_attn.k_proj": (5120, 1024), "self_attn.v_proj": (5120, 1024),
+    "self_attn.o_proj": (4096, 5120), "mlp.gate_proj": (5120, 14336), "mlp.up_proj": (5120, 14336),
+    "mlp.down_proj": (14336, 5120),
+}  # fmt: skip
+"""(in, out) of a layer's linear modules."""
+RANK, LAYERS = 16, 40
+
+
+def pixtral_12b() -> Any:
+    """All modules of mistral-community/pixtral-12b, without memory for their values."""
+    vision = PixtralVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=1024,
+        patch_size=16, hidden_act="silu", rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+    )  # fmt: skip
+    text = MistralConfig(
+        vocab_size=131072, hidden_size=5120, intermediate_size=14336, num_hidden_layers=LAYERS, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=128, max_position_embeddings=131072, sliding_window=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e9}, tie_word_embeddings=False,
+    )  # fmt: skip
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=10, projector_hidden_act="gelu",
+        vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=False,
+    )  # fmt: skip
+    with torch.device("meta"):
+        return LlavaForConditionalGeneration(config)
+
+
+def published_layout(folder: Path, prefix: str, missing: str = "-", bare: bool = True) -> Path:
+    """An adapter with the modules, shapes and rank of PixtralGroundCap, as PEFT 0.13 wrote them."""
+    tensors = {}
+    for layer in range(LAYERS):
+        for module, (wide_in, wide_out) in WIDTHS.items():
+            name = f"base_model.model.{prefix}layers.{layer}.{module}"
+            tensors[f"{name}.lora_A.weight"] = torch.zeros(RANK, wide_in, dtype=torch.bfloat16)
+            tensors[f"{name}.lora_B.weight"] = torch.zeros(wide_out, RANK, dtype=torch.bfloat16)
+    folder.mkdir()
+    save_file({key: value for key, value in tensors.items() if missing not in key}, folder / WEIGHTS)
+    targets = [name.rpartition(".")[2] if bare else name for name in WIDTHS]
+    said = {"peft_type": "LORA", "r": RANK, "lora_alpha": 32, "target_modules": targets, "bias": "none"}
+    (folder / CONFIG).write_text(json.dumps(said))
+    return folder
+
+
+NO_VALUES = pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter:UserWarning")
+
+
+@NO_VALUES
+@pytest.mark.parametrize(
+    ("prefix", "bare", "renamed_", "reached"),
+    [("language_model.model.", True, 560, 24 * 7), ("model.language_model.", False, 0, 0)],
+    ids=["old", "new"],
+)
+def test_the_published_adapters_keys_all_find_their_place_in_pixtral_12b(
+    tmp_path: Path, prefix: str, bare: bool, renamed_: int, reached: int
+) -> None:
+    """Bare names (q_proj) also reach modules of the vision tower; they stay as they are."""
+    model = pixtral_12b()
+    assert sum(value.numel() for value in model.parameters()) == pytest.approx(12.7e9, rel=0.01)
+    model, applied = apply_adapter(model, published_layout(tmp_path / "lora", prefix, bare=bare))
+    assert (applied.present, applied.applied, applied.ignored) == (560, 560, 0)
+    assert (applied.modules, applied.renamed) == (280, renamed_)
+    assert (applied.outside_text_model, applied.targeted_without_tensors) == (0, reached)
+    adapted = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}
+    assert len(adapted) == 280
+    assert all(name.startswith("model.language_model.layers.") for name in adapted)
+
+
+def test_what_the_published_adapters_file_lacks_is_an_error_that_names_it(tmp_path: Path) -> None:
+    folder = published_layout(tmp_path / "lora", "language_model.model.", missing="layers.39.mlp.up_proj")
+    with pytest.raises(CheckpointError, match=r"no tensors for: model\.language_model\.layers\.39\.mlp\.up_proj\."):
+        apply_adapter(pixtral_12b(), folder)
