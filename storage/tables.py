@@ -156,6 +156,7 @@ class Caption(Row):
     prompt_digest: Annotated[str, "first 16 hexadecimal digits of sha256 over the rendered prompt"]
     prompt_tokens: Annotated[int, "tokens of the prompt, image tokens included, padding not"]
     completion_tokens: Annotated[int, "tokens generated, the end token included"]
+    decoding: Annotated[str, "free: all that the model says | constrained: what keeps to the frame's tag grammar"]
     temperature: Annotated[float, "sampling temperature; 0 is greedy"]
     top_p: Annotated[float, "nucleus mass kept when sampling; 1 keeps all"]
     seed: Annotated[int, "of this caption's own random numbers"]

@@ -199,6 +199,7 @@ def caption_row(job: Job, name: str, origin: Origin, config: CaptionConfig) -> C
         prompt_digest=prompts.digest(job.prompt) if job.prompt else "",
         prompt_tokens=result.prompt_tokens,
         completion_tokens=result.completion_tokens,
+        decoding=config.decoding,
         temperature=float(config.temperature),
         top_p=float(config.top_p),
         seed=job.seed,

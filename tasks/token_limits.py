@@ -45,13 +45,22 @@ class Grammars:
         """The limit of a caption about these; nothing is written yet."""
         objects = citable(detections)
         with self.lock:
-            if objects not in self.compiled:
-                self.compiled[objects] = self._compile(objects)
-                if len(self.compiled) > GRAMMARS:
-                    self.compiled.popitem(last=False)
-            self.compiled.move_to_end(objects)
-            matcher, longest = self.compiled[objects]
+            matcher, longest = self._compiled(objects)
             return TokenLimit(self.vocabulary, objects, matcher.deep_copy(), longest)
+
+    def prepare(self, detections: Iterable[Detection]) -> None:
+        """Compile what `limit` will need, so that it is there at once."""
+        objects = citable(detections)
+        with self.lock:
+            self._compiled(objects)
+
+    def _compiled(self, objects: Citable) -> tuple[LLMatcher, int]:
+        if objects not in self.compiled:
+            self.compiled[objects] = self._compile(objects)
+            if len(self.compiled) > GRAMMARS:
+                self.compiled.popitem(last=False)
+        self.compiled.move_to_end(objects)
+        return self.compiled[objects]
 
     def _compile(self, objects: Citable) -> tuple[LLMatcher, int]:
         """The matcher before the first token, and the most tokens that closing an open tag may take."""

@@ -90,6 +90,7 @@ def caption(
         prompt_digest="0" * 16,
         prompt_tokens=1,
         completion_tokens=1,
+        decoding="free",
         temperature=0.0,
         top_p=1.0,
         seed=0,

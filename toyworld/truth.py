@@ -248,6 +248,7 @@ def _caption(frame_id: str, candidate: int, text: str) -> Caption:
         prompt_digest="",
         prompt_tokens=0,
         completion_tokens=0,
+        decoding="free",
         temperature=0.0,
         top_p=1.0,
         seed=0,

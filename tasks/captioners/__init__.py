@@ -1,13 +1,14 @@
 """The seam to captioners: picture and prompt in, caption out. A backend is one file here; its name is its config value.
 
 A backend has two functions: `identify(config)`, which says what model it would use without loading it, so that finished
-work is recognised at once, and `load(config)`.
+work is recognised at once, and `load(config)`. One that can keep to the grammar of a frame says `CONSTRAINS = True`.
 """
 
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from storage.store import EXECUTION
 from storage.tables import Detection
 from tasks import backends, prompts
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, UnknownNameError
 from tasks.server_config import ServerConfig
 
 __all__ = [
@@ -28,12 +29,14 @@ __all__ = [
     "ServerConfig",
     "StreamingCaptioner",
     "available",
+    "can_constrain",
     "identify",
     "load",
 ]
 
 NAME = re.compile(r"[A-Za-z0-9._-]*")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DECODINGS = ("free", "constrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,9 @@ class CaptionConfig:
     small adapter is rounded away; the file's notes say how much as `merge_loss`. Else it is computed beside them."""
     template: str = "groundcap-card"
     """Name in tasks/prompts.py."""
+    decoding: str = "free"
+    """free: what the model says, as it was published, so the default. constrained: only what keeps to the grammar of
+    the frame's tags (tasks/tag_grammar.py): no caption has a violation then."""
     max_new_tokens: int = 512
     """A caption is cut off here; then its finish_reason is `length`."""
     temperature: float = 0.0
@@ -79,7 +85,7 @@ class CaptionConfig:
     Captioner."""
 
     def __post_init__(self) -> None:
-        """Check ranges. Raises ConfigError, or UnknownNameError for a template that is not there."""
+        """Check ranges. Raises ConfigError, or UnknownNameError for a template or decoding that is not there."""
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"name {self.name!r}: only letters, digits and ._- may stand in a captioner's name.")
         for name, least in {"max_new_tokens": 1, "candidates": 1, "batch_size": 0}.items():
@@ -91,6 +97,8 @@ class CaptionConfig:
             raise ConfigError(f"top_p is {self.top_p}; it has to be above 0, and at most 1.")
         if self.candidates > 1 and self.temperature == 0:
             raise ConfigError("more than one candidate needs a temperature above 0: greedy ones are all alike.")
+        if self.decoding not in DECODINGS:
+            raise UnknownNameError("decoding", self.decoding, list(DECODINGS))
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}.")
         if (self.server is None) == (self.backend == "server"):
@@ -188,12 +196,26 @@ def available() -> list[str]:
 
 
 def identify(config: CaptionConfig) -> Origin:
-    """What `load(config)` would load. Raises CheckpointError, UnknownNameError."""
-    origin: Origin = backends.load(sys.modules[__name__], "captioner", config.backend).identify(config)
+    """What `load(config)` would load.
+
+    Raises CheckpointError, UnknownNameError, and ConfigError where the backend cannot decode as asked.
+    """
+    origin: Origin = _backend(config).identify(config)
     return origin
 
 
 def load(config: CaptionConfig) -> Captioner:
     """The captioner for a configuration. Models are held by the backend: one per process, whoever asks."""
-    captioner: Captioner = backends.load(sys.modules[__name__], "captioner", config.backend).load(config)
+    captioner: Captioner = _backend(config).load(config)
     return captioner
+
+
+def can_constrain(backend: str) -> bool:
+    """Whether a backend knows constrained decoding: it says so by `CONSTRAINS = True`. Raises UnknownNameError."""
+    return getattr(backends.load(sys.modules[__name__], "captioner", backend), "CONSTRAINS", False)
+
+
+def _backend(config: CaptionConfig) -> ModuleType:
+    if config.decoding == "constrained" and not can_constrain(config.backend):
+        raise ConfigError(f'the captioner {config.backend!r} cannot be constrained. Set decoding = "free".')
+    return backends.load(sys.modules[__name__], "captioner", config.backend)

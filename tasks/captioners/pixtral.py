@@ -10,9 +10,9 @@ import logging
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ from tasks.mistral_layers import Prefix, read_prefix
 from tasks.pixtral_inputs import Inputs, PixtralInputs
 from tasks.read_ahead import ReadAhead
 from tasks.rows_in_memory import rows_that_fit
+from tasks.token_limits import Grammars, TokenLimit, keep_to
+from tasks.token_vocabulary import Vocabulary
 
+CONSTRAINS = True
 LLAVA: Any = LlavaForConditionalGeneration
 SETTINGS: Any = GenerationConfig
 
@@ -53,6 +56,11 @@ class Loaded:
     prefixes: dict[tuple[int, ...], Prefix] = field(default_factory=dict)
     """What prompts of a template begin with, by its tokens."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """For constrained captions. Raises CheckpointError where the tokenizer does not suit."""
+        return Grammars(Vocabulary(self.inputs.tokenizer, self.model.config.text_config.vocab_size))
 
 
 _loaded: dict[tuple[str, ...], Loaded] = {}
@@ -82,6 +90,8 @@ def load(config: CaptionConfig) -> "PixtralCaptioner":
         if key not in _loaded:
             with loading(config.checkpoint):
                 _loaded[key] = _load(checkpoint, adapter, device, dtype, merge=config.merge_adapter)
+        if config.decoding == "constrained":
+            _ = _loaded[key].grammars  # made here, where the lock is held and errors are expected
         return PixtralCaptioner(_loaded[key], config)
 
 
@@ -182,9 +192,14 @@ class PixtralCaptioner:
     ) -> Iterator[Prompt]:
         for request, one in read:
             if isinstance(one, Inputs):
-                yield Prompt(one.ids, one, request.seed, request)
+                yield Prompt(one.ids, one, request.seed, request, self._limit(request))
             else:
                 refused.append((request, one))
+
+    def _limit(self, request: CaptionRequest) -> Callable[[], TokenLimit] | None:
+        if self.config.decoding == "free":
+            return None
+        return partial(self.loaded.grammars.limit, request.detections)
 
     def _write(self, prompts: Iterator[Prompt]) -> Iterator[Row]:
         first = next(prompts, None)
@@ -198,7 +213,12 @@ class PixtralCaptioner:
                 rows = rows_that_fit(loaded.model.model.language_model, len(first.ids) + config.max_new_tokens)
         end = loaded.inputs.tokenizer.eos_token_id
         settings = Settings(
-            rows=rows, max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p, end=end
+            rows=rows,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            end=end,
+            keep_to=keep_to if config.decoding == "constrained" else None,
         )
         batch = ContinuousBatch(loaded.model, settings, prefix, partial(_embed, loaded), loaded.lock)
         yield from batch.write(chain([first], prompts))
@@ -209,6 +229,10 @@ class PixtralCaptioner:
         if not math.isfinite(mean_logprob):
             error = 'the model\'s output is not a number. Try dtype = "float32".'
             return CaptionResult(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=error)
+        if row.limit is not None and row.limit.error is not None:
+            return CaptionResult(
+                prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=row.limit.error
+            )
         tokenizer = self.loaded.inputs.tokenizer
         return CaptionResult(
             prompt_tokens=prompt_tokens,
@@ -224,6 +248,7 @@ class _Reader:
 
     def __init__(self, loaded: Loaded, config: CaptionConfig) -> None:
         self.inputs = loaded.inputs
+        self.grammars = loaded.grammars if config.decoding == "constrained" else None
         self.room: int = loaded.model.config.text_config.max_position_embeddings - config.max_new_tokens
         self.config = config
         self.last: tuple[CaptionRequest, Inputs | CaptionResult] | None = None
@@ -232,6 +257,8 @@ class _Reader:
         """The request with what the model reads, or with the reason why it cannot."""
         if self.last and self.last[0].image is request.image and self.last[0].prompt == request.prompt:
             return request, self.last[1]
+        if self.grammars is not None:
+            self.grammars.prepare(request.detections)  # while captions are written
         self.last = (request, self._read(request))
         return self.last
 

@@ -31,6 +31,7 @@ from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origi
 from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
 from tasks.errors import CheckpointError, ConfigError, TransientError
 
+CONSTRAINS = True
 FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": "length"}
 """What servers say, and what it is here. Anything else is an error."""
 DECIDING = ("id", "root", "parent")
@@ -74,16 +75,12 @@ def load(config: CaptionConfig) -> "ServerCaptioner":
     models = server.models()
     _check(models, config)
     model = models[config.adapter or config.checkpoint]
-    if _decoding(config) == "constrained" and model.get("owned_by") not in GRAMMAR_FIELDS:
+    if config.decoding == "constrained" and model.get("owned_by") not in GRAMMAR_FIELDS:
         raise ConfigError(
             f"the server at {server.url} is none of {', '.join(GRAMMAR_FIELDS)}, so how it wants a grammar is not "
             'known. Set decoding = "free", or serve the model with one of them.'
         )
     return ServerCaptioner(server, config, model)
-
-
-def _decoding(config: CaptionConfig) -> str:
-    return getattr(config, "decoding", "free")
 
 
 def _server(config: CaptionConfig) -> ChatServer:
@@ -182,7 +179,7 @@ class ServerCaptioner:
     def _question(self, request: CaptionRequest, given_up: threading.Event) -> Question[CaptionResult]:
         def read(said: dict[str, Any]) -> CaptionResult:
             result = _read(said)
-            return _kept(result, request) if _decoding(self.config) == "constrained" else result
+            return _kept(result, request) if self.config.decoding == "constrained" else result
 
         return Question(lambda: self._body(request), read, request.seed, given_up)
 
@@ -200,7 +197,7 @@ class ServerCaptioner:
             "seed": request.seed,
             "logprobs": True,
         }
-        if _decoding(self.config) == "constrained":
+        if self.config.decoding == "constrained":
             body |= GRAMMAR_FIELDS[self.model["owned_by"]](tag_grammar.text_for(request.detections))
         return body
 
