@@ -167,6 +167,10 @@ def _print_end(report: "Report") -> None:
         print(f"          {report.captions - report.captions_ok} quarantined (one can have several faults): {faults}")
     print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
     for failed in report.failures:
+    if speed := report.captioning:
+        tokens = f"{speed['output_tokens']:.0f} tokens written, {speed['prompt_tokens']:.0f} read"
+        waiting = f"{100 * speed['waiting']:.0f} % of it waiting for pictures"
+        print(f"speed     {speed['frames']:.1f} frames captioned a second, {tokens}; {waiting}")
         print(f"FAILED    {failed.step}: {failed.error}")
     print(f"store     {report.store}")
     if set(report.movies) - {"ok"}:

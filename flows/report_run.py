@@ -1,6 +1,8 @@
 """What a run did: counted in the store, shown as Prefect artifacts and as the last lines in the terminal."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -43,6 +45,9 @@ class Report:
     shards_computed: int
     failures: list[Failed] = field(default_factory=list)
 
+    captioning: dict[str, float] = field(default_factory=dict)
+    """What this run's captioning did a second (frames, prompt_tokens, output_tokens), and the share of its time that it
+    waited for pictures (waiting); empty where no caption was asked for."""
     @property
     def exit_code(self) -> int:
         """0 all fine; 3 finished, but some movies, frames or captions are quarantined; 1 some steps failed."""
@@ -119,10 +124,30 @@ def as_markdown(report: Report) -> str:
     lines = [f"# Captions by `{report.captioner}`", "", f"Store: `{report.store}`", ""]
     lines += ["| what | how many |", "| --- | --- |"]
     lines += [f"| movies {status} | {number} |" for status, number in report.movies.items()]
+            captioning=_captioning(store, run.store.run_id),
     lines += [f"| {name} | {getattr(report, name)} |" for name in ("shots", "frames", "detections", "captions")]
     lines += [f"| captions ok | {report.captions_ok} |"]
     lines += [f"| captions that cite no object | {report.captions_citing_nothing} |"]
     lines += [f"| quarantined: {code} | {number} |" for code, number in report.quarantined.items()]
-    lines += [f"| shards computed in this run | {report.shards_computed} |", ""]
+def _captioning(store: Any, run_id: str) -> dict[str, float]:
+    """Rates of one run, without the loading of models; `store` is a catalog's connection."""
+    frames, prompt_tokens, tokens, asking, waiting = store.execute(
+        """select coalesce(sum(frames), 0), coalesce(sum(prompt_tokens), 0), coalesce(sum(tokens), 0),
+                  coalesce(sum(asking_seconds), 0), coalesce(sum(waiting_seconds), 0)
+           from stage_runs where run_id = $run_id and stage = 'caption'""",
+        {"run_id": run_id},
+    ).fetchone()
+    if not asking:
+        return {}
+    rates = {"frames": frames / asking, "prompt_tokens": prompt_tokens / asking, "output_tokens": tokens / asking}
+    return {**rates, "waiting": waiting / asking}
+
+
+    lines += [f"| shards computed in this run | {report.shards_computed} |"]
+    lines += [f"| captioning: {name} a second | {value:.1f} |" for name, value in _rates(report)] + [""]
     lines += [f"- **{one.step}**: {one.error}" for one in report.failures]
     return "\n".join(lines) + "\n"
+
+
+def _rates(report: Report) -> Iterator[tuple[str, float]]:
+    return ((name.replace("_", " "), value) for name, value in report.captioning.items() if name != "waiting")

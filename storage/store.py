@@ -232,7 +232,11 @@ class Output:
             fingerprint=self.fingerprint,
             rows=writer.tables[self.rows[0]].rows,
             seconds=seconds,
+            frames=writer.frames,
+            prompt_tokens=writer.prompt_tokens,
             tokens=writer.tokens,
+            asking_seconds=writer.asking_seconds,
+            waiting_seconds=writer.waiting_seconds,
             started_at=(_now() - datetime.timedelta(seconds=seconds)).isoformat(timespec="milliseconds"),
             code_version=code_version(),
             config=json.dumps(self.footer.config, sort_keys=True),
@@ -249,7 +253,11 @@ class Writer:
     """Takes the rows of an output, each into its table's file."""
 
     tables: dict[type[Row], TableWriter]
+    frames: int = 0
+    prompt_tokens: int = 0
     tokens: int = 0
+    asking_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, row: Row) -> None:

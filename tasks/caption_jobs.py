@@ -48,14 +48,6 @@ class Job:
         return f"{first}.{self.attempt}" if self.attempt else first
 
 
-@dataclass
-class Clock:
-    """Where the time of asking went."""
-
-    waiting_seconds: float = 0.0
-    """For pictures."""
-
-
 def captioner_name(config: CaptionConfig) -> str:
     """The name under which this configuration's captions stand in the store: letters, digits and ._- only."""
     return config.name or config.backend
@@ -68,7 +60,17 @@ def caption_seed(seed: int, frame_id: str, candidate: int, attempt: int = 0) -> 
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> float:
+@dataclass
+class Clock:
+    """Where the time of asking went."""
+
+    asking_seconds: float = 0.0
+    """All of it."""
+    waiting_seconds: float = 0.0
+    """Of it, the captioner's for pictures."""
+
+
+def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
     """Give every job its result; pictures of one size and prompts of like length, and a frame's candidates, together.
 
     A captioner that can is given all of them at once. Any other, and what such a one failed on, is asked about
@@ -82,15 +84,16 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> float:
         errors.append(error)
         job.result = CaptionResult(error=_blame(error))
 
+    start, clock = time.perf_counter(), Clock()
     jobs = sorted(jobs, key=_likeness)
-    clock = Clock()
     if isinstance(captions, StreamingCaptioner):
         _stream(jobs, captions, clock)
     left = [job for job in jobs if job.result is None]
     work_in_batches(left, lambda batch: _ask(batch, captions, clock), give_up, batch_size or BATCH)
     if len(errors) > 1 and len(errors) == len(jobs):
         raise_for_all(errors[-1], REMEDY)
-    return clock.waiting_seconds
+    clock.asking_seconds = time.perf_counter() - start
+    return clock
 
 
 def _likeness(job: Job) -> tuple[int, int, int, int, int]:

@@ -47,10 +47,13 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
         if waiting := [job for job in jobs if job.result is None]:
             captioner = captioners.load(config)
             write.notes.update(captioner.notes)
-            answer(waiting, captioner, config.batch_size)
+            clock = answer(waiting, captioner, config.batch_size)
+            write.asking_seconds, write.waiting_seconds = clock.asking_seconds, clock.waiting_seconds
+        write.frames = frames.rows
         for job in jobs:
             row = caption_row(job, name, origin, config)
             write(row)
+            write.prompt_tokens += row.prompt_tokens
             write.tokens += row.completion_tokens
     return output.ref
 

@@ -72,6 +72,7 @@ def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> Tabl
     name = partial(_rows, config=config, coco=is_coco(detector.labels))
     # Decoding and naming go on in two threads while the detector looks at the batch between them.
     with output.writer() as write, ThreadPoolExecutor(2, "detect") as pool:
+        write.frames = frames.rows
         write.notes["labels"] = list(dict.fromkeys(map(clean_label, detector.labels)))
         batches = _batched(store.read(frames, Frame, batch_size=config.batch_size), config.batch_size)
         for rows in _one_ahead(pool, name, _looks(detector, _one_ahead(pool, _decode, batches))):

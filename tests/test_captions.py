@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -317,13 +318,21 @@ def test_log_probabilities_are_written_without_the_digits_that_hang_on_the_batch
     assert row.mean_logprob == -0.1235
 
 
-def test_tokens_are_counted(store: Store, use: Callable[[Answer], None]) -> None:
-    use(lambda requests: [said(request) for request in requests])
+def test_tokens_frames_and_seconds_are_counted(store: Store, use: Callable[[Answer], None]) -> None:
+    def answer(requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        time.sleep(0.01)
+        return [said(request) for request in requests]
+
+    use(answer)
     caption_frames(*put(store, [frame(n) for n in range(3)], []), store, SCRIPTED)
     import duckdb
 
-    log = duckdb.sql(f"select tokens, rows from '{store.location}/stage_runs/**/*.parquet' where stage = 'caption'")
-    assert log.fetchall() == [(21, 3)]
+    log = duckdb.sql(
+        f"""select tokens, prompt_tokens, frames, rows, asking_seconds >= 0.01 and asking_seconds <= seconds,
+                   waiting_seconds > 0 and waiting_seconds < asking_seconds
+            from '{store.location}/stage_runs/**/*.parquet' where stage = 'caption'"""
+    )
+    assert log.fetchall() == [(21, 15, 3, 3, True, True)]
 
 
 def test_an_empty_shard_is_an_empty_file(store: Store) -> None:
