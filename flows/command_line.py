@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.bring_data import add_commands
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
@@ -29,7 +30,7 @@ FOR_DEMO = "profile demo: its models know the drawn world of the demo only. For 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 EXIT_CODES = (
-    "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined (run only); 1 failed; "
+    "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined, or rows left out; 1 failed; "
     "2 wrong usage, or a name that is not known; 130 stopped by Ctrl-C; 143 stopped by SIGTERM"
 )
 
@@ -96,11 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _store_option(check)
     check.set_defaults(run=_check)
 
-    references = _command(commands, "references", "add reference captions to a store, for the text metrics")
-    references.add_argument("file", metavar="FILE", help="JSON Lines, CSV or Parquet with frame_id and caption")
-    references.add_argument("--source", default="human", help="who wrote them (default: %(default)s)")
-    _store_option(references)
-    references.set_defaults(run=_references)
+    add_commands(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 
@@ -224,17 +221,6 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{problem.kind:15} {problem.where}: {problem.message}")
     print(f"{len(problems)} problems in {options.store}" if problems else f"{options.store} is as it should be")
     return 1 if problems else 0
-
-
-def _references(options: argparse.Namespace) -> int:
-    from storage.store import Store
-    from tasks.references import import_references
-
-    refs = import_references(options.file, Store(options.store), options.source)
-    print(f"{sum(ref.rows for ref in refs)} references by {options.source} in {options.store}")
-    print("next      run the same `caption-movies run` again: it scores against them, and computes nothing else anew")
-    print(f"          caption-movies sql summaries_by_captioner --store {options.store}    shows the scores then")
-    return 0
 
 
 def start() -> None:

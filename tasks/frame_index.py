@@ -95,8 +95,8 @@ class FrameIndex:
 
 
 def _frames(store: Store, path: str) -> Iterator[tuple[str, float, str]]:
-    with store.files.open(path) as source:
-        table = pq.read_table(source, columns=["frame_id", "pts_seconds", "image.path"])
+    with store.files.open(path) as source, pq.ParquetFile(source) as file:
+        table = file.read(columns=["frame_id", "pts_seconds", "image.path"])
     pictures = [image["path"] for image in table["image"].to_pylist()]
     yield from zip(table["frame_id"].to_pylist(), table["pts_seconds"].to_pylist(), pictures, strict=True)
 

@@ -43,7 +43,7 @@ def finish_movie(movie: MovieFile, number: int, last: Output, store: Store, vers
     if not output.is_current():
         with output.writer() as write:
             write(_movie_row(movie, last.notes))
-    _delete_shards(movie.movie_id, number + 1, store)
+    delete_shards(movie.movie_id, number + 1, store)
     if not movie.error:
         for path in (movie.path, *movie.other_paths):
             _forget_unreadable(id_of_path(path), store)
@@ -77,7 +77,7 @@ def movie_row(movie: MovieFile, **seen: Any) -> Movie:
     )
 
 
-def _delete_shards(movie_id: str, first: int, store: Store) -> None:
+def delete_shards(movie_id: str, first: int, store: Store) -> None:
     """Delete a movie's shards from `first` on, of every table; frames last, so that a killed clean-up is seen again."""
     old = [path for path in store.files.under(f"frames/movie_id={movie_id}") if int(_stem(path)) >= first]
     if not old:
@@ -100,5 +100,5 @@ def _forget_unreadable(movie_id: str, store: Store) -> None:
     """A path that could not be read before and now can: its row of that time says nothing true any more."""
     row = f"movies/{movie_id}.parquet"
     if store.files.exists(row):
-        _delete_shards(movie_id, 0, store)
+        delete_shards(movie_id, 0, store)
         store.files.delete(row)

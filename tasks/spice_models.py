@@ -139,9 +139,9 @@ def _put(file: Path, source: str, how: str, folder: Path) -> list[Installed]:
         drafts = {name: folder / f".{name}.{os.getpid()}" for name in inside}
         try:
             for name, entry in inside.items():
-                with archive.open(entry) as packed, drafts[name].open("wb") as draft:
+                with archive.open(entry) as packed, drafts[name].open("wb") as opened:
                     while piece := packed.read(1 << 20):
-                        draft.write(piece)
+                        opened.write(piece)
                 _verify(drafts[name], f"{name} in {source}", None)
                 if _jar_name(drafts[name]) != name:
                     raise SetupError(f"{name} in {source} lacks {' or '.join(NEEDED[name])}. Give another archive.")

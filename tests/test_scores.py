@@ -1,13 +1,10 @@
 """Scores, summaries and references, over a small store of rows."""
 
-import json
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import rows
 
@@ -15,7 +12,7 @@ from storage.store import Store, TableRef
 from storage.tables import Caption, Detection, Frame, Image, Reference, Row, Score, Summary
 from tasks import java_metrics
 from tasks.consistency import check_captions
-from tasks.errors import ConfigError, MetricUnavailableError, ReferencesError, StoreError, UnknownNameError
+from tasks.errors import ConfigError, MetricUnavailableError, StoreError, UnknownNameError
 from tasks.metrics import CaptionMetric, load
 from tasks.references import import_references
 from tasks.score_sheet import Tally
@@ -97,7 +94,7 @@ def store(tmp_path: Path) -> Store:
 
 def references(tmp_path: Path, store: Store, text: str, name: str = "r.jsonl") -> list[TableRef]:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    return import_references(str(tmp_path / name), store, "human")
+    return import_references(str(tmp_path / name), store, "human").refs
 
 
 def lines(*frame_ids: str) -> str:
@@ -313,74 +310,3 @@ def test_a_captioner_without_captions_has_reasons(store: Store) -> None:
 def test_configurations_that_cannot_be(values: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         ScoreConfig(**values)  # type: ignore[arg-type]
-
-
-# References ---------------------------------------------------------------------------------------------------------
-
-
-def test_references_of_every_format(store: Store, tmp_path: Path) -> None:
-    two_movies(store)
-    wanted = [("ma_000000", f"{MAN} walks."), ("ma_000000", 'Ein Mann, "grün".'), ("mb_000000", "A dog.")]
-    rows_of_json = [
-        {"frame_id": "ma_000000", "caption": [wanted[0][1], wanted[1][1]]}, {"frame_id": "mb_000000", "text": "A dog."}
-    ]  # fmt: skip
-    refs = references(tmp_path, store, "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows_of_json))
-    assert [(ref.shard, ref.rows) for ref in refs] == [("ma/human", 2), ("mb/human", 1)]
-    rows = [row for ref in refs for row in store.read(ref, Reference)]
-    assert [(row.frame_id, row.text) for row in rows] == wanted
-    assert [row.reference_id for row in rows] == ["ma_000000/human/0", "ma_000000/human/1", "mb_000000/human/0"]
-    assert rows[0].plain_text == "A man walks."
-    quoted = [f'{one},"{text.replace(chr(34), chr(34) * 2)}"' for one, text in wanted]
-    assert references(tmp_path, store, "\n".join(["frame_id,caption", *quoted]), "r.csv") == refs
-    table = pa.table({"frame_id": [one for one, _ in wanted], "caption": [text for _, text in wanted], "n": [1, 2, 3]})
-    pq.write_table(table, tmp_path / "r.parquet")
-    assert import_references(str(tmp_path / "r.parquet"), store, "human") == refs
-
-
-def test_bad_rows_are_listed_and_nothing_is_imported(store: Store, tmp_path: Path) -> None:
-    two_movies(store)
-    text = (
-        lines("ma_000000")
-        + 'nonsense\n{"frame_id": "ma_000000"}\n{"frame_id": 3, "caption": "a"}\n'
-        + lines("ma_000009")
-    )
-    with pytest.raises(ReferencesError) as error:
-        references(tmp_path, store, text + '{"frame_id": "ma_000000", "caption": "<b> "}\n[1]\n')
-    said = str(error.value)
-    assert said.startswith("6 bad rows in ")
-    assert "line 2: not JSON" in said
-    assert "line 3: no column caption or text" in said
-    assert "line 4: no frame_id" in said
-    assert "line 5: frame 'ma_000009' is not in the store" in said
-    assert "line 6: caption is empty, without words" in said
-    assert "and 1 more" in said
-    assert store.files.under("references") == []
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("r.csv", "frame_id,caption\nma_000000,a,b\n", "line 2: more fields than the header"),
-        ("r.csv", "frame_id,caption\nma_000000\n", "line 2: caption is empty"),
-        ("r.csv", "frame,caption\nma_000000,a\n", "line 2: no frame_id"),
-        ("r.txt", "a", "format is not known"), ("r.parquet", "a", "cannot be read"),
-        ("r.jsonl", "", "holds no reference"),
-        ("r.jsonl", '{"frame_id": "ma_000000", "caption": "a"}\n{"frame_id": "ma_000000", "caption": "a\\ud800"}',
-         "line 2: caption holds half a character"),
-        ("r.jsonl", '{"frame_id": "\\ud800", "caption": "a"}', "line 1: frame .* is not in the store"),
-        ("r.jsonl", '\n{"frame_id": ' + "[" * 100_000, "line 2: nested too deep"),
-        ("r.jsonl", '{"frame_id": "ma_000000", "caption": ["A man.", "... \u2014"]}', "line 1: .* without words"),
-        ("r.jsonl", '{"frame_id": "../../etc_0", "caption": "a"}', "is not in the store"),
-    ],
-)  # fmt: skip
-def test_files_that_cannot_be_imported(store: Store, tmp_path: Path, name: str, content: str, message: str) -> None:
-    two_movies(store)
-    with pytest.raises(ReferencesError, match=message):
-        references(tmp_path, store, content, name)
-
-
-def test_a_missing_file_and_a_bad_source(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ReferencesError, match="cannot be read"):
-        import_references(str(tmp_path / "no.jsonl"), store, "human")
-    with pytest.raises(ConfigError, match="source is 'a/b'"):
-        import_references(str(tmp_path / "no.jsonl"), store, "a/b")
