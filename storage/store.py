@@ -250,7 +250,7 @@ class Output:
 
 @dataclass
 class Writer:
-    """Takes the rows of an output, each into its table's file."""
+    """Takes the rows of an output, each into its table's file, and what stage_runs shall say of the work."""
 
     tables: dict[type[Row], TableWriter]
     frames: int = 0

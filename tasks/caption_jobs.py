@@ -75,7 +75,7 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
 
     A captioner that can is given all of them at once. Any other, and what such a one failed on, is asked about
     `batch_size` at a time (0: a few). A job that fails alone has an error for its result; see work_in_batches. Raises
-    the last error when all of several jobs failed so. Gives the seconds that were spent waiting for pictures.
+    the last error when all of several jobs failed so.
     """
     errors: list[Exception] = []
 
