@@ -1,4 +1,4 @@
-"""movies -> frames -> detections -> captions -> verdicts -> scores: the main job."""
+"""movies -> frames -> detections -> captions -> verdicts -> choices -> scores: the main job."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.read_configuration import PipelineConfig
 from flows.report_run import Report, report_run
 from flows.run_state import start_run
-from flows.steps import caption, check, detect, score, summarise
+from flows.steps import caption, check, choose, detect, mend, score, summarise
 from flows.stream_shards import decoded_shards
 
 WORKERS = 32
@@ -30,9 +30,14 @@ def caption_movies(movies: list[str], store: str, config: PipelineConfig | str =
     for frames in decoded_shards(run):
         detections = detect.submit(frames, run.store, run.config.detect)
         captions = caption.submit(frames, detections, run.store, run.config.caption)
-        verdicts = check.submit(captions, detections, run.store)
-        scores = score.submit(captions, detections, verdicts, run.store, run.config.score)
-        run.follow({"detect": detections, "caption": captions, "check": verdicts, "score": scores}, frames.shard)
+        mended = mend.submit(frames, detections, captions, run.store, run.config.mend, run.config.caption)
+        verdicts = check.submit(captions, detections, run.store, mended)
+        choices = choose.submit(
+            frames, captions, mended, detections, verdicts, run.store, run.config.mend.quarantines, run.config.choose
+        )
+        scores = score.submit(captions, detections, verdicts, run.store, run.config.score, mended, choices)
+        run.follow({"detect": detections, "caption": captions, "mend": mended}, frames.shard)
+        run.follow({"check": verdicts, "choose": choices, "score": scores}, frames.shard)
     run.finish()
     run.follow({"summarise": summarise.submit(run.captioner, run.store, run.config.score)}, run.captioner)
     run.finish()

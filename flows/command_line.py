@@ -156,6 +156,8 @@ def _print_end(report: "Report") -> None:
     print(f"frames    {report.frames} in {report.shots} shots, {report.detections} detections"
           + (f", {report.failed_frames} frames failed (table failures)" if report.failed_frames else ""))  # fmt: skip
     print(f"captions  {report.captions_ok} ok of {report.captions} by {report.captioner}")
+    if report.captions_mended:
+        print(f"          {report.captions_mended} stand in for one at fault: caption-movies sql mended_captions")
     if report.captions_citing_nothing:
         silent = f"{report.captions_citing_nothing} of {report.captions}"
         print(f"          {silent} cite no object, which is precision 1 by convention")

@@ -65,11 +65,16 @@ def places_at_servers() -> DeviceSlots:
     return DeviceSlots(AT_SERVERS)
 
 
-def on_device(stage: Callable[P, T]) -> Callable[P, T]:
-    """Run a stage, whose last argument is its configuration, on the device it gets, or beside them all at a server."""
+def on_device(stage: Callable[P, T], needed: Callable[..., bool] = lambda *_args: True) -> Callable[P, T]:
+    """Run a stage, whose last argument is its configuration, on the device it gets, or beside them all at a server.
+
+    `needed`, asked with the stage's arguments: whether it works with a model now. Else it waits for no device.
+    """
 
     @wraps(stage)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not needed(*args):
+            return stage(*args, **kwargs)
         *others, config = args
         context = contextvars.copy_context()  # so that Prefect knows whose log lines these are
         work = partial(context.run, cast(Callable[..., T], stage), *others)

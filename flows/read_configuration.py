@@ -13,11 +13,13 @@ from typing import Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import captioners, detectors
-from tasks.captions import CaptionConfig
+from tasks.captions import CaptionConfig, captioner_name
 from tasks.checkpoints import looks_local
+from tasks.choices import ChooseConfig
 from tasks.detections import DetectConfig
 from tasks.errors import ConfigError, UnknownNameError
 from tasks.frames import FramesConfig
+from tasks.mending import MendConfig
 from tasks.scores import ScoreConfig
 
 
@@ -28,6 +30,8 @@ class PipelineConfig:
     frames: FramesConfig = field(default_factory=FramesConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     caption: CaptionConfig = field(default_factory=CaptionConfig)
+    mend: MendConfig = field(default_factory=MendConfig)
+    choose: ChooseConfig = field(default_factory=ChooseConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
 
@@ -91,7 +95,8 @@ def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
             return str(Path(value).expanduser())
         return str((folder / value).resolve()) if value.startswith(".") else value
 
-    config = replace(config, detect=replace(config.detect, checkpoint=place(config.detect.checkpoint)))
+    detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
+    config = replace(config, detect=detect, choose=replace(config.choose, checkpoint=place(config.choose.checkpoint)))
     if config.caption.server:
         return config  # names at the server, whatever they look like
     adapter = config.caption.adapter and place(config.caption.adapter)
@@ -106,12 +111,14 @@ def _check_backends(config: PipelineConfig) -> None:
     ):
         if name not in known:
             raise UnknownNameError(kind, name, known)
+    if config.choose.among and (mine := captioner_name(config.caption)) not in config.choose.among:
+        raise ConfigError(f"[choose] among is {list(config.choose.among)}, and this captioner {mine!r} is not in it.")
 
 
 def _check_paths(config: PipelineConfig, said: dict[str, Any], profile: Path) -> None:
     """What is meant as a path has to be there: else the hub would be asked for it, much later."""
-    keys = [("detect", "checkpoint"), ("caption", "checkpoint"), ("caption", "adapter")]
-    for section, key in keys[:1] if config.caption.server else keys:
+    keys = [("detect", "checkpoint"), ("choose", "checkpoint")]
+    for section, key in keys if config.caption.server else [*keys, ("caption", "checkpoint"), ("caption", "adapter")]:
         value = getattr(getattr(config, section), key)
         if not value or not looks_local(value) or (place := Path(value).expanduser()).exists():
             continue

@@ -27,7 +27,7 @@ class RunFailedError(CaptionMoviesError):
 
 @dataclass(frozen=True)
 class Report:
-    """Counts of one run's movies, and of everything made from them by the run's captioner."""
+    """Counts of one run's movies, and of everything made from them by the run's captioner; captions: one per frame."""
 
     store: str
     run_id: str
@@ -39,15 +39,16 @@ class Report:
     detections: int
     captions: int
     captions_ok: int
+    captions_mended: int
     captions_citing_nothing: int
     quarantined: dict[str, int]
     failed_frames: int
     shards_computed: int
     failures: list[Failed] = field(default_factory=list)
-
     captioning: dict[str, float] = field(default_factory=dict)
     """What this run's captioning did a second (frames, prompt_tokens, output_tokens), and the share of its time that it
     waited for pictures (waiting); empty where no caption was asked for."""
+
     @property
     def exit_code(self) -> int:
         """0 all fine; 3 finished, but some movies, frames or captions are quarantined; 1 some steps failed."""
@@ -89,11 +90,18 @@ def count_run(run: Run) -> Report:
             "select status, count(*) from movies where movie_id in (select unnest($ids)) group by 1 order by 1",
             {"ids": ids},
         ).fetchall()
+        # One caption per frame counts: the first in rank, or, where choosing failed, every first answer.
+        counted = f"""select captions.*, coalesce(choices.chosen, false) as chosen
+                      from (select * from captions where {of_captioner}) as captions
+                      left join choices on choices.caption_id = captions.caption_id
+                           and choices.captioner = captions.captioner
+                      where coalesce(choices.rank = 0, captions.attempt = 0)"""
+        ok = "chosen and caption_id in (select caption_id from captions_ok)"
         codes = store.execute(
             f"""select coalesce(code, case verdict when 'ok' then 'stale' else verdict end, 'not checked'),
                        count(distinct caption_id)
-                from captions left join verdicts using (caption_id) left join violations using (caption_id)
-                where {of_captioner} and caption_id not in (select caption_id from captions_ok)
+                from ({counted}) left join verdicts using (caption_id) left join violations using (caption_id)
+                where not ({ok})
                 group by 1 order by 2 desc, 1""",
             {"ids": ids, "captioner": run.captioner},
         ).fetchall()
@@ -106,29 +114,21 @@ def count_run(run: Run) -> Report:
             shots=count("select count(*) from shots where movie_id in (select unnest($ids))"),
             frames=count("select count(*) from frames where movie_id in (select unnest($ids))"),
             detections=count(f"select count(*) from detections where {mine}"),
-            captions=count(f"select count(*) from captions where {of_captioner}"),
-            captions_ok=count(f"select count(*) from captions_ok where {of_captioner}"),
+            captions=count(f"select count(*) from ({counted})"),
+            captions_ok=count(f"select count(*) from ({counted}) where {ok}"),
+            captions_mended=count(f"select count(*) from ({counted}) where chosen and mended_from is not null"),
             captions_citing_nothing=count(
-                f"""select count(*) from captions where {of_captioner} and error is null
+                f"""select count(*) from ({counted}) where error is null
                     and caption_id not in (select caption_id from mentions where len(object_ids) > 0)"""
             ),
             quarantined=dict(codes),
             failed_frames=count(f"select count(distinct frame_id) from failures where {mine}"),
             shards_computed=count("select count(*) from stage_runs where run_id = $run_id"),
+            captioning=_captioning(store, run.store.run_id),
             failures=run.failures,
         )
 
 
-def as_markdown(report: Report) -> str:
-    """The report as a page."""
-    lines = [f"# Captions by `{report.captioner}`", "", f"Store: `{report.store}`", ""]
-    lines += ["| what | how many |", "| --- | --- |"]
-    lines += [f"| movies {status} | {number} |" for status, number in report.movies.items()]
-            captioning=_captioning(store, run.store.run_id),
-    lines += [f"| {name} | {getattr(report, name)} |" for name in ("shots", "frames", "detections", "captions")]
-    lines += [f"| captions ok | {report.captions_ok} |"]
-    lines += [f"| captions that cite no object | {report.captions_citing_nothing} |"]
-    lines += [f"| quarantined: {code} | {number} |" for code, number in report.quarantined.items()]
 def _captioning(store: Any, run_id: str) -> dict[str, float]:
     """Rates of one run, without the loading of models; `store` is a catalog's connection."""
     frames, prompt_tokens, tokens, asking, waiting = store.execute(
@@ -143,6 +143,16 @@ def _captioning(store: Any, run_id: str) -> dict[str, float]:
     return {**rates, "waiting": waiting / asking}
 
 
+def as_markdown(report: Report) -> str:
+    """The report as a page."""
+    lines = [f"# Captions by `{report.captioner}`", "", f"Store: `{report.store}`", ""]
+    lines += ["| what | how many |", "| --- | --- |"]
+    lines += [f"| movies {status} | {number} |" for status, number in report.movies.items()]
+    lines += [f"| {name} | {getattr(report, name)} |" for name in ("shots", "frames", "detections", "captions")]
+    lines += [f"| captions ok | {report.captions_ok} |"]
+    lines += [f"| captions mended | {report.captions_mended} |"]
+    lines += [f"| captions that cite no object | {report.captions_citing_nothing} |"]
+    lines += [f"| quarantined: {code} | {number} |" for code, number in report.quarantined.items()]
     lines += [f"| shards computed in this run | {report.shards_computed} |"]
     lines += [f"| captioning: {name} a second | {value:.1f} |" for name, value in _rates(report)] + [""]
     lines += [f"- **{one.step}**: {one.error}" for one in report.failures]

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from flows.show_progress import STAGES
 from flows.show_progress import Progress as Counts
 
-UNITS = dict(zip(STAGES, ("frames", "objects", "captions", "verdicts", "scores"), strict=True))
+UNITS = dict(zip(STAGES, ("frames", "objects", "captions", "mended", "verdicts", "ranked", "scores"), strict=True))
 
 
 @contextmanager

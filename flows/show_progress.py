@@ -20,7 +20,9 @@ DONE = {
     "extract": "extracted",
     "detect": "detected",
     "caption": "captioned",
+    "mend": "mended",
     "check": "checked",
+    "choose": "chosen",
     "score": "scored",
 }
 """What is said of a shard when a stage is done with it."""

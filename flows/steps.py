@@ -11,7 +11,7 @@ from prefect.tasks import exponential_backoff
 from flows.hold_devices import on_device
 from flows.show_progress import watched
 from storage.store import TableRef
-from tasks import captions, consistency, detections, frames, scores
+from tasks import captions, choices, consistency, detections, frames, mending, scores
 from tasks.errors import TransientError
 
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH}
@@ -40,7 +40,15 @@ detect: Task[..., TableRef] = Task(
 caption: Task[..., TableRef] = Task(
     on_device(watched(captions.caption_frames, "caption")), name="caption-frames", tags=["gpu"], **POLICY
 )
+mend: Task[..., TableRef] = Task(
+    on_device(watched(mending.mend_captions, "mend"), needed=lambda *args: args[-2].regenerates),
+    name="mend-captions", tags=["gpu"], **POLICY,
+)  # fmt: skip
 check: Task[..., TableRef] = Task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
+choose: Task[..., TableRef] = Task(
+    on_device(watched(choices.choose_captions, "choose"), needed=lambda *args: args[-1].uses_model),
+    name="choose-captions", tags=["gpu"], **POLICY,
+)  # fmt: skip
 score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
 summarise: Task[..., TableRef] = Task(
     watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY

@@ -1,4 +1,5 @@
-"""DuckDB over a store: a commented view per table, `files` for where rows come from, `captions_ok`, named queries.
+"""DuckDB over a store: a commented view per table, `files` for where rows come from, `captions_ok` and
+`captions_chosen`, named queries.
 
 The connection is in memory and owns nothing: a run may replace files while it is open, and a reader never sees half of
 one. Views read the store anew for every query.
@@ -47,16 +48,21 @@ from (select path, fingerprint, caption_movies::json as said from {footers})
 
 CAPTIONS_OK_COMMENT = (
     "Captions that may be used: each has a verdict, the verdict is ok, and it was given to the very captions, "
-    "detections and frames that stand there now. `violations` and `verdicts` say why the others are not here"
+    "detections and frames that stand there now. `violations` and `verdicts` say why the others are not here. All "
+    "clean candidates are; `captions_chosen` has one caption per frame"
 )
 CAPTIONS_OK_SQL = """
 create or replace view captions_ok as
-with live as (select "table", movie_id, shard, fingerprint, inputs from files
+with live as (select "table", movie_id, shard, fingerprint, inputs, stage from files
               where "table" in ('frames', 'detections', 'captions'))
 select captions.*
 from captions join verdicts using (caption_id)
 where verdicts.verdict = 'ok' and captions.error is null
-  and verdicts.captions_fingerprint in (select fingerprint from live where "table" = 'captions')
+  and verdicts.captions_fingerprint in (
+      select fingerprint from live as mine
+      where "table" = 'captions' and (stage <> 'mend' or exists (
+          select 1 from live as first
+          where first."table" = 'captions' and list_contains(mine.inputs, first.fingerprint))))
   and verdicts.detections_fingerprint in (
       select detections.fingerprint
       from live as detections join live as frames using (movie_id, shard)
@@ -65,6 +71,17 @@ where verdicts.verdict = 'ok' and captions.error is null
 """
 
 
+CAPTIONS_CHOSEN_COMMENT = (
+    "The one caption of each frame and captioner that counts, as `choices` says, with its verdict, and without those "
+    "that are quarantined or failed. `ok`: whether it is in captions_ok. `chosen_of`: whose captions were compared"
+)
+CAPTIONS_CHOSEN_SQL = """
+create or replace view captions_chosen as
+select choices.captioner as chosen_of, caption_id in (select caption_id from captions_ok) as ok, verdicts.verdict,
+       captions.*
+from choices join captions using (caption_id) join verdicts using (caption_id)
+where choices.chosen
+"""
 FOOTERS_AT_ONCE = 16
 """Footers of an object store are read side by side: each is a round trip."""
 
@@ -94,9 +111,11 @@ def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConn
         _comment(connection, name, row.__doc__ or "", {c.name: c.comment for c in columns(row)})
     connection.execute(FILES_SQL.format(footers=_footers(connection, files, tables)))
     connection.execute(CAPTIONS_OK_SQL)
+    connection.execute(CAPTIONS_CHOSEN_SQL)
     _comment(connection, "files", FILES_COMMENT, {})
     captions = {c.name: c.comment for c in columns(TABLES["captions"])}
     _comment(connection, "captions_ok", CAPTIONS_OK_COMMENT, captions)
+    _comment(connection, "captions_chosen", CAPTIONS_CHOSEN_COMMENT, captions)
     return connection
 
 

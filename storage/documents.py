@@ -1,6 +1,6 @@
 """docs/tables.md, from the dataclasses and the queries themselves."""
 
-from storage.catalog import CAPTIONS_OK_COMMENT, FILES_COMMENT, Query, queries
+from storage.catalog import CAPTIONS_CHOSEN_COMMENT, CAPTIONS_OK_COMMENT, FILES_COMMENT, Query, queries
 from storage.parquet import columns, schema
 from storage.tables import TABLES, Box, Image
 
@@ -22,6 +22,7 @@ def tables_markdown() -> str:
         "## Views beside them",
         "",
         f"- `captions_ok`: {CAPTIONS_OK_COMMENT}.",
+        f"- `captions_chosen`: {CAPTIONS_CHOSEN_COMMENT}.",
         f"- `files`: {FILES_COMMENT}.",
         "",
     ]

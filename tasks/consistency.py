@@ -4,7 +4,7 @@ What is looked at in a text stands in tasks/caption_check.py; here: every captio
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from storage.store import Store, TableRef
 from storage.tables import Caption, Detection, Mention, Verdict, Violation
@@ -17,8 +17,8 @@ __all__ = ["CODES", "Checked", "Finding", "check", "check_captions", "violations
 VERSION = 2
 
 
-def check_captions(captions: TableRef, detections: TableRef, store: Store) -> TableRef:
-    """Check one shard of captions. Every caption gets one row in verdicts.
+def check_captions(captions: TableRef, detections: TableRef, store: Store, mended: TableRef | None = None) -> TableRef:
+    """Check one shard of captions, those of `mended` like the others. Every caption gets one row in verdicts.
 
     Raises StoreError where a caption's plain_text is not what the tag grammar makes of its text.
     """
@@ -26,7 +26,7 @@ def check_captions(captions: TableRef, detections: TableRef, store: Store) -> Ta
         [Verdict, Mention, Violation],
         stage="check",
         shard=captions.shard,
-        inputs=[captions.fingerprint, detections.fingerprint],
+        inputs=[ref.fingerprint for ref in (captions, detections, *([mended] if mended else []))],
         config=None,
         version=VERSION,
         captioner=captions.captioner,
@@ -37,18 +37,26 @@ def check_captions(captions: TableRef, detections: TableRef, store: Store) -> Ta
     for detection in store.read(detections, Detection, batch_size=256):  # a shard's ids; the masks pass by
         things.setdefault(detection.frame_id, {})[detection.object_id] = detection.is_thing
     with output.writer() as write:
-        for caption in store.read(captions, Caption):
-            failed = caption.error is not None or caption.finish_reason == "error"
-            checked = None if failed else check_against(caption.text, things.get(caption.frame_id, {}))
-            if checked and checked.plain_text != caption.plain_text:
-                raise StoreError(
-                    f"the plain text of {caption.caption_id} in {captions.path} was made by another tag grammar. "
-                    "Delete the file and run again."
-                )
-            write(_verdict(caption, checked, captions, detections))
-            for row in _rows(caption.caption_id, checked) if checked else ():
-                write(row)
+        for ref in (captions, *([mended] if mended else [])):
+            for caption in store.read(ref, Caption):
+                checked = _checked(caption, things.get(caption.frame_id, {}), ref)
+                write(_verdict(caption, checked, ref, detections))
+                for row in _rows(caption.caption_id, checked) if checked else ():
+                    write(row)
     return output.ref
+
+
+def _checked(caption: Caption, things: Mapping[str, bool], ref: TableRef) -> Checked | None:
+    """None for a caption that failed."""
+    if caption.error is not None or caption.finish_reason == "error":
+        return None
+    checked = check_against(caption.text, things)
+    if checked.plain_text != caption.plain_text:
+        raise StoreError(
+            f"the plain text of {caption.caption_id} in {ref.path} was made by another tag grammar. "
+            "Delete the file and run again."
+        )
+    return checked
 
 
 def _verdict(caption: Caption, checked: Checked | None, captions: TableRef, detections: TableRef) -> Verdict:

@@ -4,12 +4,12 @@ The metrics are tasks/metrics, a file each; this file only feeds them and writes
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from storage.store import EXECUTION, Store, TableRef
-from storage.tables import Caption, Detection, Reference, Score, Summary, Verdict
+from storage.store import EXECUTION, MENDED, MENDING, Store, TableRef
+from storage.tables import Caption, Choice, Detection, Reference, Score, Summary, Verdict
 from tasks import tags
 from tasks.errors import ConfigError, StoreError
 from tasks.metrics import ALL, CaptionMetric, Cited, Metric, Pair, TextMetric, available, load, signature
@@ -53,17 +53,20 @@ def score_captions(
     checks: TableRef,
     store: Store,
     config: ScoreConfig = ScoreConfig(),
+    mended: TableRef | None = None,
+    choices: TableRef | None = None,
 ) -> TableRef:
-    """Score one shard of captions against its detections. A failed caption has rows too, with zeros.
+    """Score one shard of captions against its detections, and those of `mended`: the chosen and the others.
 
-    Raises StoreError where `checks` is not of these captions.
+    A failed caption has rows too, with zeros; so has one that `choices` puts first in its frame and does not choose: it
+    is quarantined, as if it were not there. Raises StoreError where `checks` is not of these captions.
     """
     chosen = [metric for metric in config.chosen if isinstance(metric, CaptionMetric)]
     output = store.output(
         [Score],
         stage="score",
         shard=captions.shard,
-        inputs=[captions.fingerprint, detections.fingerprint, checks.fingerprint],
+        inputs=[ref.fingerprint for ref in (captions, detections, checks, mended, choices) if ref],
         config=config,
         version=VERSION,
         weights=_signatures(chosen),
@@ -76,8 +79,10 @@ def score_captions(
         found[detection.frame_id].append(_without_mask(detection))
     labels = _detectable(store, detections, found)
     verdicts = {verdict.caption_id: verdict.verdict for verdict in store.read(checks, Verdict)}
+    ranked = store.read(choices, Choice) if choices else ()
+    quarantined = {one.caption_id for one in ranked if one.rank == 0 and not one.chosen}
     with output.writer() as write:
-        for caption in store.read(captions, Caption):
+        for caption in chain.from_iterable(store.read(ref, Caption) for ref in (captions, mended) if ref):
             if (verdict := verdicts.get(caption.caption_id)) is None:
                 raise StoreError(f"{checks.path} has no verdict on {caption.caption_id}. Check the captions again.")
             cited = Cited(
@@ -85,7 +90,7 @@ def score_captions(
                 detections=found.get(caption.frame_id, []),
                 labels=labels,
                 consistent=verdict == "ok",
-                failed=verdict == "failed",
+                failed=verdict == "failed" or caption.caption_id in quarantined,
             )
             for metric in chosen:
                 for name, value in metric.each(cited).items():
@@ -118,13 +123,17 @@ def summarise_captions(
     store: Store,
     config: ScoreConfig = ScoreConfig(),
 ) -> TableRef:
-    """Summarise all captions of a captioner, all together and by movie; text metrics where references exist."""
+    """Summarise the captions of a captioner, all together and by movie; text metrics where references exist.
+
+    One caption per frame counts: the first in rank, the chosen one where one is. A shard without choices counts as it
+    was captioned.
+    """
     live = _live(captioner, store)
     output = store.output(
         [Summary, Score],
         stage="summarise",
         shard=SHARD,
-        inputs=[ref.fingerprint for ref in (*live.captions, *live.scores.values(), *live.references)],
+        inputs=live.inputs,
         config=config,
         version=VERSION,
         weights=_signatures(config.chosen),
@@ -149,19 +158,37 @@ class _Live:
     scores: dict[str, TableRef]
     """By shard."""
     references: list[TableRef]
+    mended: dict[str, TableRef]
+    """By shard."""
+    choices: dict[str, TableRef]
+    """By shard."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """Fingerprints of all."""
+        by_shard = (self.scores, self.mended, self.choices)
+        refs = chain(self.captions, *(refs.values() for refs in by_shard), self.references)
+        return [ref.fingerprint for ref in refs]
 
 
 def _live(captioner: str, store: Store) -> _Live:
-    captions = _refs("captions", captioner, store)
-    scores = {}
-    for ref in captions:
-        score = store.ref("scores", ref.shard, captioner)
-        footer = store.footer(score.path) if score else None
-        if score and footer and ref.fingerprint in footer.inputs:  # else it is of captions that are gone
-            scores[ref.shard] = score
+    captions = [ref for ref in _refs("captions", captioner, store) if not ref.shard.endswith(MENDED)]
     movies = set(map(_movie_of, captions))
     references = [ref for ref in _refs("references", "", store) if _movie_of(ref) in movies]
-    return _Live(captions, scores, references)
+    made = [_made_of(captions, table, store) for table in ("scores", "captions", "choices")]
+    return _Live(captions, made[0], references, mended=made[1], choices=made[2])
+
+
+def _made_of(captions: Sequence[TableRef], table: str, store: Store) -> dict[str, TableRef]:
+    """By shard the files that were made of these captions; what was made of captions that are gone is left out."""
+    made = {}
+    for ref in captions:
+        stage = MENDING if table == "captions" else ""
+        one = store.ref(table, ref.shard, ref.captioner, stage)
+        footer = store.footer(one.path) if one else None
+        if one and footer and ref.fingerprint in footer.inputs:
+            made[ref.shard] = one
+    return made
 
 
 def _movie_of(ref: TableRef) -> str:
@@ -192,7 +219,7 @@ def _add_up(live: _Live, metrics: Sequence[CaptionMetric], store: Store) -> tupl
     for captions in live.captions:
         scores = _scores(live.scores.get(captions.shard), store)
         movie = groups.setdefault(f"movie={_movie_of(captions)}", Tally())
-        for caption in store.read(captions, Caption, batch_size=256):
+        for caption in _counted(captions, live, store):
             told = references.get(caption.frame_id)
             for tally in (groups[ALL], movie, *([groups[REFERENCED]] if told else [])):
                 tally.add(metrics, caption.caption_id, scores.get(caption.caption_id, {}))
@@ -205,6 +232,19 @@ def _add_up(live: _Live, metrics: Sequence[CaptionMetric], store: Store) -> tupl
                     )
                 )
     return groups, pairs
+
+
+def _counted(captions: TableRef, live: _Live, store: Store) -> Iterator[Caption]:
+    """The captions of one shard that count: one per frame; a quarantined one without its words."""
+    mended, choices = live.mended.get(captions.shard), live.choices.get(captions.shard)
+    if not choices:
+        yield from store.read(captions, Caption, batch_size=256)
+        return
+    first = {one.caption_id: one.chosen for one in store.read(choices, Choice) if one.rank == 0}
+    for ref in (captions, *([mended] if mended else [])):
+        for caption in store.read(ref, Caption, batch_size=256):
+            if caption.caption_id in first:
+                yield caption if first[caption.caption_id] else replace(caption, plain_text="")
 
 
 def _scores(ref: TableRef | None, store: Store) -> dict[str, dict[str, float]]:

@@ -26,7 +26,7 @@ backend = "scripted"
 checkpoint = "{script}"
 template = "{template}"
 """
-MAIN = {"movies", "frames", "detections", "captions", "verdicts", "scores", "summaries"}
+MAIN = {"movies", "frames", "detections", "captions", "verdicts", "choices", "scores", "summaries"}
 TIMES = {"stage_runs"}
 """Tables that say when and how long, and so differ between two runs."""
 

@@ -143,7 +143,7 @@ def test_the_last_lines_say_how_many_captions_cite_nothing(capsys: pytest.Captur
 
     report = Report(
         store="s", run_id="r", captioner="tiny", files=1, movies={"ok": 1}, shots=1, frames=4, detections=9, captions=4,
-        captions_ok=4, captions_citing_nothing=3, quarantined={}, failed_frames=0, shards_computed=5,
+        captions_ok=4, captions_mended=0, captions_citing_nothing=3, quarantined={}, failed_frames=0, shards_computed=5,
     )  # fmt: skip
     _print_end(report)
     assert re.search(r"^captions  4 ok of 4 by tiny\n +3 of 4 cite no object", capsys.readouterr().out, re.MULTILINE)

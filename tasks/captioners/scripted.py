@@ -1,8 +1,8 @@
 """A captioner without a model: it plays back a script, or writes a plain grounded caption from the detections alone.
 
 The script is a JSON object, from frame_id or from the frame's number in its shard, to a text, to a list of texts (one
-per candidate, the last one for all further), or to null, which stands for a caption that failed. Frames it does not
-name get the plain caption.
+per candidate, the last one for all further), or to null, which stands for a caption that failed. A candidate may have a
+list of its own: what is said when it is asked again, likewise. Frames it does not name get the plain caption.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from tasks.errors import CheckpointError
 
 ACTIONS = (("stand", "stands"), ("wait", "waits"), ("pause", "pauses"), ("look", "looks around"))
 """(lemma, words) of what the first person may be doing; the seed picks one."""
+Texts = list[str | None]
+"""What one candidate says: at first, and when it is asked again; the last one for all further."""
 MAX_NAMED = 6
 """Different labels named in a caption."""
 
@@ -47,24 +49,32 @@ def _read(path: str) -> bytes:
         raise CheckpointError(f"the script {path} cannot be read: {error}. Give the path of a JSON file.") from error
 
 
-def _parse(path: str) -> dict[str, list[str | None]]:
+def _parse(path: str) -> dict[str, list[Texts]]:
     try:
         said = json.loads(_read(path))
     except ValueError as error:
         raise CheckpointError(f"the script {path} is not JSON: {error}.") from error
     if not isinstance(said, dict):
         raise CheckpointError(f"the script {path} has to be an object from frame to text.")
-    script = {key: value if isinstance(value, list) else [value] for key, value in said.items()}
-    for key, values in script.items():
-        if not values or not all(value is None or isinstance(value, str) for value in values):
+    script: dict[str, list[Texts]] = {key: [_texts(one) for one in _texts(value)] for key, value in said.items()}
+    for key, candidates in script.items():
+        if not candidates or not all(one and all(map(_is_text, one)) for one in candidates):
             raise CheckpointError(f"the script {path} says for {key!r} neither a text, nor texts, nor null.")
     return script
+
+
+def _texts(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
 
 
 class ScriptedCaptioner:
     """Plays back, or composes. Tokens are words."""
 
-    def __init__(self, script: dict[str, list[str | None]]) -> None:
+    def __init__(self, script: dict[str, list[Texts]]) -> None:
         self.script = script
 
     @property
@@ -92,8 +102,9 @@ class ScriptedCaptioner:
     def _text(self, request: CaptionRequest) -> str | None:
         for key in (request.frame_id, str(request.frame_number)):
             if key in self.script:
-                texts = self.script[key]
-                return texts[min(request.candidate, len(texts) - 1)]
+                candidates = self.script[key]
+                texts = candidates[min(request.candidate, len(candidates) - 1)]
+                return texts[min(request.attempt, len(texts) - 1)]
         return compose(request.detections, request.seed)
 
 
