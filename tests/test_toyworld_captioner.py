@@ -22,12 +22,12 @@ from toyworld.captioner_heads import ASKS, ATTRIBUTES, LOOK_LAYERS, NOTHING, _at
 from toyworld.captioner_lists import NOBODY, as_listed, mistaken, numbered
 from toyworld.captioner_model import TEMPLATE, build_captioner, write_inputs
 from toyworld.captioner_trainer import BINDING, SEEING, TELLING, losses, normalised
-from toyworld.captioner_views import draw_views
+from toyworld.captioner_views import draw_views, views_of
 from toyworld.captioner_words import WEIGHTS
 from toyworld.captions import write_caption
 from toyworld.claim_tally import tally
 from toyworld.drawing import draw
-from toyworld.grounding_report import Shown, lines, measure, show
+from toyworld.grounding_report import Row, Shown, lines, measure, show
 from toyworld.naming import name_picture
 from toyworld.sampling import sample
 from toyworld.seeds import TRAIN, VALIDATION
@@ -159,12 +159,26 @@ class TestExamples:
         assert as_listed(objects) == numbered(as_listed(objects)), "the pipeline's own order"
 
     def test_a_mirrored_view_is_mirrored_in_all_it_says(self) -> None:
-        views = draw_views(TRAIN[:3], 4)
         facing = list(ATTRIBUTES).index("facing")
-        assert {int(one) for view in views for one in view.patches[..., facing].ravel()} <= {-1, 0, 1, 2}
+        left, right, front = (ATTRIBUTES["facing"].index(one) for one in ("left", "right", "front"))
+        turned = {left: right, right: left, front: front}
+        faced = []
+        for seed in TRAIN[:6]:
+            shown, picture = show(seed).facts.things, draw(sample(seed))
+            (plain,), (mirrored,) = (views_of(picture, shown, 1, Chosen(chance)) for chance in (0.9, 0.1))
+            expected = plain.categories.reshape(8, 14, 2, 2)[:, ::-1, :, ::-1].reshape(112, 4)
+            assert np.mean(mirrored.categories == expected) > 0.95, "but for the pixels at borders"
+            before = plain.patches.reshape(8, 14, -1)[:, ::-1].reshape(112, -1)[:, facing].tolist()
+            pairs = zip(before, mirrored.patches[:, facing].tolist(), strict=True)
+            faced += [(turned[one], other) for one, other in pairs if min(one, other) >= 0]
+        assert {one for one, _ in faced} >= {left, right}
+        assert np.mean([one == other for one, other in faced]) > 0.9
+
+    def test_views_are_of_the_vocabulary_and_the_same_again(self) -> None:
+        views, again = draw_views(TRAIN[:2], 2), draw_views(TRAIN[:2], 2)
         assert all(view.categories.min() >= 0 and view.categories.max() <= NOTHING for view in views)
-        again = draw_views(TRAIN[:3], 4)
         assert all((one.image == other.image).all() for one, other in zip(views, again, strict=True))
+        assert len({view.image.tobytes() for view in views}) == len(views)
 
 
 class TestForward:
@@ -294,6 +308,17 @@ class TestTraining:
         assert captioner([large])[0].prompt_tokens == result.prompt_tokens, "larger pictures are shrunk"
 
 
+class Chosen(np.random.Generator):
+    """Numbers by seed 0, but for chances, which are all the same."""
+
+    def __init__(self, chance: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.chance = chance
+
+    def random(self, *_: Any, **__: Any) -> Any:
+        return self.chance
+
+
 class Killed(Exception):  # noqa: N818 - it is none
     pass
 
@@ -320,6 +345,15 @@ class Teller:
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         told = [write_caption(self.by_image[one.image.tobytes()].facts, "automatic", 5) for one in requests]
         return [CaptionResult(text=text, finish_reason="stop") for text in told]
+
+
+class Failing(Teller):
+    """Fails at one of the scenes."""
+
+    def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        results = super().__call__(requests)
+        return [CaptionResult(text="", finish_reason="error", error="no memory") if one.frame_number == 0 else result
+                for one, result in zip(requests, results, strict=True)]  # fmt: skip
 
 
 class Constant(Teller):
@@ -349,14 +383,38 @@ class TestReport:
         assert rows["cited ids with n >= 1: F1"].value > 0.97
         assert rows["grounding F1 strict"].value > 0.98
         assert rows["violations per 1,000 captions"].value == 0
+        assert rows["failed of 1,000 captions"].value == 0
 
     def test_who_does_not_look_is_no_better_with_the_right_picture(self) -> None:
         rows = {row.name: row for row in measure(Constant([]), SEEDS, texts=False)}
         assert rows["colour of object"].value == rows["colour of object"].wrong_picture
         assert rows["colour of object"].value <= (rows["colour of object"].constant or 0)
-        assert rows["cited ids with n >= 1: F1"].value == 0.0
+        assert rows["cited ids with n >= 1: F1"].value == 0.0 == rows["cited ids with n >= 1: F1"].constant
         assert rows["grounding F1 strict"].value == pytest.approx(rows["grounding F1 strict"].constant)
         assert any("colour of object" in line for line in lines(list(rows.values())))
+
+    def test_a_failed_caption_is_counted_and_cites_nothing(self) -> None:
+        shown = [show(seed) for seed in SEEDS[:4]]
+        rows = {row.name: row for row in measure(Failing(shown), SEEDS[:4], texts=False)}
+        assert rows["failed of 1,000 captions"].value == 250
+        assert 0.7 < rows["grounding F1 strict"].value < 0.76
+
+    def test_half_an_answer_is_among_the_constant_ones(self) -> None:
+        """ "adult" is right of men and women, so it is what always saying the same can get."""
+        told = [(write_caption(show(seed).facts, "automatic", 0), show(seed).facts) for seed in SEEDS]
+        kinds = tally(told)["kind of person"].constants
+        assert kinds["adult"] == kinds["man"] + kinds["woman"]
+        assert kinds["child"] == kinds["boy"] + kinds["girl"] > 0
+
+    def test_a_bar_that_is_reached_without_looking_is_marked(self) -> None:
+        def row(name: str, wrong: float) -> Row:
+            return Row(name=name, value=0.9, wrong_picture=wrong, at_least=0.5)
+
+        assert row("kind of person", 0.49).is_controlled
+        assert not row("kind of person", 0.5).is_controlled
+        assert row("action of dog", 0.6).is_controlled
+        assert not row("action of dog", 0.7).is_controlled
+        assert row("relations", 0.9).is_controlled, "its control is the constant answer"
 
     def test_a_claim_about_nobody_is_wrong_and_one_about_the_unseen_is_not_asked(self) -> None:
         facts = show(SEEDS[0]).facts

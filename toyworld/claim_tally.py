@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from toyworld.claims import claims_of
-from toyworld.facts import NOT_VISIBLE, RELATIONS, RIGHT, Claim, Facts, Thing, judge
+from toyworld.facts import BROADER, NOT_VISIBLE, RELATIONS, RIGHT, Claim, Facts, Thing, judge
 
 LOOKED_AT = {
     "kind of person": ("kind", ("person",)),
@@ -88,7 +88,9 @@ def _count(one: Tally, claim: Claim, facts: Facts) -> None:
         holds = (Claim(claim.subject, relation, claim.value) for relation in RELATIONS)
         one.constants.update(other.about for other in holds if judge(other, facts) == RIGHT)
     elif thing and (value := getattr(thing, claim.about)):
-        one.constants[value] += 1
+        # "adult" is right of men and women: who always says that is right more often than with any one kind
+        broader = (word for word, values in BROADER.items() if value in values)
+        one.constants.update([value, *broader])
 
 
 def _count_facts(tallies: Mapping[str, Tally], claims: frozenset[Claim], facts: Facts) -> None:

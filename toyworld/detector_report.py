@@ -20,6 +20,7 @@ from toyworld.seeds import TEST
 from toyworld.vocabulary import LABELS, THINGS
 
 BATCH = 8
+HEADER = f"{'':24}{'PQ':>7}{'TP':>7}{'FP':>7}{'FN':>7}"
 
 
 def measure(detector: Detector, seeds: Sequence[int]) -> dict[str, Any]:
@@ -77,9 +78,14 @@ def summary(counts: Mapping[int, Counts]) -> dict[str, Any]:
 
 def lines(measured: Mapping[str, Any]) -> Iterable[str]:
     """The measurement as a table for people."""
-    yield f"{'':24}{'PQ':>7}{'TP':>7}{'FP':>7}{'FN':>7}"
+    yield HEADER
     for name, key in (("all", "pq"), ("things", "pq_things"), ("stuff", "pq_stuff")):
         yield f"{name:24}{measured[key]:7.3f}"
+    yield from label_lines(measured)
+
+
+def label_lines(measured: Mapping[str, Any]) -> Iterable[str]:
+    """A line per label: panoptic quality, and true positives, false positives and false negatives."""
     for label, one in measured["labels"].items():
         counts = (one[f"{kind}_{sign}tives"] for kind, sign in (("true", "posi"), ("false", "posi"), ("false", "nega")))
         yield f"{label:24}{one['pq']:7.3f}" + "".join(f"{number:7d}" for number in counts)
@@ -96,6 +102,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     given = parser.parse_args()
+    if not 1 <= given.scenes <= len(TEST):
+        parser.error(f"--scenes {given.scenes}: there are 1 to {len(TEST)}")
     measured = measure(detectors.load(DetectConfig(checkpoint=given.checkpoint)), TEST[: given.scenes])
     print(json.dumps(measured, indent=2) if given.json else "\n".join(lines(measured)))
 

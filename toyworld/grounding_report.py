@@ -40,6 +40,10 @@ BARS = {
     "grounding F1 strict": 0.85,
 }  # fmt: skip
 """What the project asks for at least."""
+WRONG_BELOW = {"kind of person": 0.5, "colour of clothing": 0.5, "colour of object": 0.5}
+"""What the figure with the picture of another scene has to stay below."""
+WRONG_APART = {"action of person": 0.25, "action of dog": 0.25, "action of cat": 0.25}
+"""By how much at least it has to be lower than with the right picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,14 @@ class Row:
     told: float | None = None
     """Part of the visible facts that were told rightly: a captioner that says little is right easily."""
     at_least: float | None = None
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether the figure with another scene's picture is as low as the project asks; True where it asks nothing."""
+        if self.wrong_picture is None:
+            return True
+        low = self.wrong_picture < WRONG_BELOW.get(self.name, float("inf"))
+        return low and self.value - self.wrong_picture >= WRONG_APART.get(self.name, float("-inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,12 @@ def measure(
     if texts:
         rows += _text_rows(shown, right, wrong)
     findings = [len(check(text, one.detections).violations) for one, text in zip(shown, right, strict=True)]
-    return [*rows, Row(name="violations per 1,000 captions", value=1000 * sum(findings) / len(shown))]
+    failed = sum(not text for text in right)
+    return [
+        *rows,
+        Row(name="violations per 1,000 captions", value=1000 * sum(findings) / len(shown)),
+        Row(name="failed of 1,000 captions", value=1000 * failed / len(shown)),
+    ]
 
 
 def show(seed: int, detector: Detector | None = None) -> Shown:
@@ -132,8 +149,8 @@ def write(
 def _id_rows(shown: Sequence[Shown], right: Sequence[str], wrong: Sequence[str]) -> list[Row]:
     """Ids above 0: cited and there of those cited; cited of those that stand for something true."""
     name = "cited ids with n >= 1: F1"
-    value, of_wrong = (_id_f1(shown, texts) for texts in (right, wrong))
-    return [Row(name=name, value=value, wrong_picture=of_wrong, constant=0.0, at_least=BARS[name])]
+    value, of_wrong, constant = (_id_f1(shown, texts) for texts in (right, wrong, _every_0(shown)))
+    return [Row(name=name, value=value, wrong_picture=of_wrong, constant=constant, at_least=BARS[name])]
 
 
 def _id_f1(shown: Sequence[Shown], texts: Sequence[str]) -> float:
@@ -179,7 +196,7 @@ def _claim_rows(shown: Sequence[Shown], right: Sequence[str], wrong: Sequence[st
 
 def _grounding_rows(shown: Sequence[Shown], right: Sequence[str], wrong: Sequence[str]) -> list[Row]:
     """As the pipeline's own metric has it, macro; "cite every -0" as the constant."""
-    lazy = [_every_0(one.detections) for one in shown]
+    lazy = _every_0(shown)
     rows = []
     for definition in grounding.DEFINITIONS:
         name = f"grounding F1 {definition}"
@@ -188,9 +205,10 @@ def _grounding_rows(shown: Sequence[Shown], right: Sequence[str], wrong: Sequenc
     return rows
 
 
-def _every_0(detections: Sequence[Detection]) -> str:
-    first = [one for one in detections if one.object_id.endswith("-0")]
-    return " ".join(tags.render("object", one.label, [one.object_id], "one") for one in first)
+def _every_0(shown: Sequence[Shown]) -> list[str]:
+    """Captions that cite the first of every label and nothing else."""
+    first = ([found for found in one.detections if not _is_above_0(found.object_id)] for one in shown)
+    return [" ".join(tags.render("object", one.label, [one.object_id], "one") for one in some) for some in first]
 
 
 def _grounding(shown: Sequence[Shown], texts: Sequence[str]) -> dict[str, float]:

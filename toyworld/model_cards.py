@@ -40,26 +40,41 @@ that are used for nothing else (`toyworld/seeds.py`). Trained {steps:,} steps in
     {plan}
 
 The weights are averaged over the last steps.
-
+{notes}
 ## Measured
+
+    Measured on {scenes} scenes that no training has seen.
 
     {table}
 
-"wrong picture": the same detections with the picture of another scene. What is as good with it was not seen but read
-off the detections. "constant": the one answer that would be right most often. "missed": below what the project asks
-for.
+{words}
 `make toyworld-report` measures it again.
 """
+WORDS = {
+    "detector": '"missed": below what the project asks for.',
+    "captioner": (
+        '"wrong picture": the same detections with the picture of another scene. What is as good with it was not seen '
+        'but read off the detections. "constant": the one answer that would be right most often. "told": part of the '
+        'visible facts that were told rightly. "missed": below what the project asks for; "control missed": with the '
+        "wrong picture above what it allows."
+    ),
+}
+"""What the table's words mean."""
 TAGS = {"detector": "image-segmentation", "captioner": "image-text-to-text"}
 
 
-def write_card(folder: Path, kind: str, run: Path, table: Iterable[str]) -> None:
-    """Write the README.md of a checkpoint folder; `run` is the training's folder, `table` the report's lines."""
+def write_card(folder: Path, kind: str, run: Path, scenes: int, table: Iterable[str]) -> None:
+    """Write the README.md of a checkpoint folder; `table` are the report's lines about so many scenes.
+
+    `run` is the training's folder. Its notes.md, where there is one, is taken over: what its plan does not say, such as
+    the weights it began with. Raises OSError where the checkpoint, or the run's plan or log, is not there.
+    """
     weights = folder / "model.safetensors"
     with safe_open(weights, "numpy") as tensors:
         parameters = sum(_size(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])
     plan = ", ".join(f"{key} {value}" for key, value in json.loads((run / "plan.json").read_text("utf-8")).items())
+    notes = run / "notes.md"
     card = CARD.format(
         kind=kind,
         tag=TAGS[kind],
@@ -69,6 +84,9 @@ def write_card(folder: Path, kind: str, run: Path, table: Iterable[str]) -> None
         steps=last["step"],
         minutes=last["seconds"] / 60,
         plan=plan,
+        notes=f"\n{notes.read_text('utf-8').strip()}\n" if notes.exists() else "",
+        scenes=scenes,
+        words=WORDS[kind],
         table="\n    ".join(table),
     )
     (folder / "README.md").write_text("\n".join(line.rstrip() for line in card.splitlines()) + "\n", "utf-8")
