@@ -1,6 +1,7 @@
 """The demo: a drawn movie whose truth is known goes through the whole job, and the result is held against the truth."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,16 +32,23 @@ def run_demo(folder: Path, location: str, *, verbose: bool = False) -> tuple["Re
     from toyworld.truth_table import compare
 
     plan = plan_movie(SEED, seconds=SECONDS, shots=SHOTS)
+    _say(f"drawing a movie of {SECONDS:.0f} seconds in {SHOTS} shots: {folder / FILE}")
     movie, store = str(draw_movie(plan, folder)), Store(location)
     first = run_here([movie], location, "demo", verbose=verbose)
     if first.failures:
         return first, []
     movie_id = identify_movies([movie])[0].movie_id
+    _say("writing what is true of each frame as reference captions, and scoring against them")
     tell_references(plan, movie_id, store)
     scored = run_here([movie], location, "demo", verbose=verbose)
     computed, captioning = first.shards_computed + scored.shards_computed, scored.captioning or first.captioning
     report = replace(scored, shards_computed=computed, captioning=captioning)
     return report, compare(store, movie_id, report.captioner, plan)
+
+
+def _say(line: str) -> None:
+    """Before what takes long without a word."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def draw_movie(plan: "Plan", folder: Path) -> Path:

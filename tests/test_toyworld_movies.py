@@ -159,7 +159,12 @@ def test_the_command_writes_the_truth_too_and_says_what_is_wrong(
     store = tmp_path / "store"
     main([str(tmp_path / "m.mp4"), "--seconds", "2.5", "--shots", "1", "--size", "112x64", "--truth", str(store)])
     assert check_store(str(store)) == []
-    for words, said in ((["--size", "65x36"], "even sizes"), (["--seconds", "3", "--shots", "9"], "too few")):
+    for words, said in (
+        (["--size", "65x36"], "even sizes"),
+        (["--size", "8x8"], "too small"),
+        (["--size", "big"], "WIDTHxHEIGHT"),
+        (["--seconds", "3", "--shots", "9"], "too few"),
+    ):
         with pytest.raises(SystemExit):
             main([str(tmp_path / "m.mp4"), *words])
         assert said in capsys.readouterr().err

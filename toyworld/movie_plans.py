@@ -29,7 +29,10 @@ CYCLES = {"walk": 0.9, "run": 1.7, "jump": 1.1, "wave": 1.3, "fly": 2.0, "drive"
 """Strides, hops, wing beats in a second."""
 SHORTEST_FRAMES = 30
 """Of a shot: a fade in and a fade out leave some frames clear."""
-MOST_ACTORS = (3, 6)
+SMALLEST_PX = 16
+"""Side of a movie; smaller ones cannot be drawn."""
+ACTORS = (3, 6)
+"""Of a shot, at least and at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +125,13 @@ def plan_movie(
 ) -> Plan:
     """A movie of about so many seconds in so many shots, size in pixels (both even, for the codec).
 
-    Raises ValueError where shots would be shorter than SHORTEST_FRAMES, or the size is odd.
+    Raises ValueError where shots would be shorter than SHORTEST_FRAMES, or the size is odd or below SMALLEST_PX.
     """
     width, height = size
     if width % 2 or height % 2:
         raise ValueError(f"{width}x{height} is odd; H.264 asks for even sizes")
+    if min(size) < SMALLEST_PX:
+        raise ValueError(f"{width}x{height} is too small; give {SMALLEST_PX} pixels or more a side")
     frames = round(seconds * frame_rate)
     if shots < 1 or frames < shots * SHORTEST_FRAMES:
         raise ValueError(f"{frames} frames are too few for {shots} shots of {SHORTEST_FRAMES} frames or more")
@@ -181,7 +186,7 @@ def _scene(rng: np.random.Generator, seed: int, index: int, last_place: str | No
     place = pick(rng, {place: part for place, part in PLACE_PARTS.items() if place != last_place})
     number = (seed * 1009 + index) % 2**31
     scene = place_scene(rng, number, place)
-    actors = place_actors(rng, scene, MOST_ACTORS)
+    actors = place_actors(rng, scene, ACTORS)
     ids: dict[int, int] = {}
     roles: dict[int, Actor] = {}
     for actor in actors:

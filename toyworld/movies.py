@@ -13,7 +13,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.store import Store
 from toyworld.drawing import draw
 from toyworld.movie_plans import Plan, plan_movie
 
@@ -73,17 +72,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--truth", metavar="STORE", help="also write a store of what the movie really shows")
     given = parser.parse_args(arguments)
     try:
-        width, height = map(int, given.size.split("x"))
         plan = plan_movie(
-            given.seed, seconds=given.seconds, shots=given.shots, size=(width, height), frame_rate=given.frame_rate
+            given.seed, seconds=given.seconds, shots=given.shots, size=_size(given.size), frame_rate=given.frame_rate
         )
     except ValueError as error:
         parser.error(str(error))
     render_movie(plan, given.movie)
     if given.truth:
-        from toyworld.truth import write_truth  # the store's libraries only where they are asked for
+        from storage.store import Store  # the store's libraries only where they are asked for
+        from toyworld.truth import write_truth
 
         write_truth(plan, given.movie, Store(given.truth))
+
+
+def _size(said: str) -> tuple[int, int]:
+    width, cross, height = said.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"--size {said}: give WIDTHxHEIGHT in pixels, such as 448x256")
+    return int(width), int(height)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A store's rows about a drawn movie beside the truth: shots, panoptic quality, grounding, claims.
+"""A store's rows about a drawn movie beside the truth: shot boundaries, panoptic quality, what captions claim.
 
 Truth is drawn anew at the presentation times of the store's own frames. Frames in fades and dissolves have none.
 """
@@ -37,7 +37,11 @@ class Line:
 
 
 def compare(store: Store, movie_id: str, captioner: str, plan: Plan) -> list[Line]:
-    """The table of one movie's rows in a store."""
+    """The table of one movie's rows in a store.
+
+    Raises ValueError for a frame at a time where the plan has none, and for detections without masks or of another size
+    than the plan's.
+    """
     frames = [one for one in rows_of(store, Frame, movie_id) if plan.is_clear(moment_at(plan, one.pts_seconds).number)]
     detections: dict[str, list[Detection]] = defaultdict(list)
     for found in rows_of(store, Detection, movie_id):
