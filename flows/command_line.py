@@ -76,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
     run.set_defaults(run=_run)
 
+    caption = _command(commands, "caption", "caption what is detected in a store already, such as an imported dataset")
+    caption.add_argument(
+        "--profile", default=DEMO_PROFILE, help="as for run; its [frames] and [detect] are not asked (default: demo)"
+    )
+    caption.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
+    _store_option(caption)
+    caption.set_defaults(run=_caption)
+
     demo = _command(commands, "demo", "run the main job on a movie drawn for it, and hold the result against the truth")
     demo.add_argument("--store", default=DEMO_STORE, metavar="DIR", help="default: %(default)s")
     demo.add_argument("--movies", default=DEMO_MOVIES, metavar="DIR", help="where to draw it (default: %(default)s)")
@@ -123,18 +131,25 @@ def _run(options: argparse.Namespace) -> int:
     return _end(report, report.exit_code)
 
 
+def _caption(options: argparse.Namespace) -> int:
+    from flows.run_here import run_on_store_here
+
+    report = run_on_store_here(options.store, options.profile, verbose=options.verbose)
+    return _end(report, report.exit_code)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from flows.run_demo import run_demo
 
     report, against_truth = run_demo(Path(options.movies), options.store, verbose=options.verbose)
-    with catalog.connect(options.store) as store:
-        for name in ("captions_and_verdicts", "summaries_by_captioner"):
-            print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
-            catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
-    if against_truth:
+    if against_truth:  # else steps failed: the tables would be empty
+        with catalog.connect(options.store) as store:
+            for name in ("captions_and_verdicts", "summaries_by_captioner"):
+                print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
+                catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
         print("\nHeld against the truth of the drawn movie")
-    for line in against_truth:
-        print(f"    {line.what:32} {line.value:>8}   {line.remark}".rstrip())
+        for line in against_truth:
+            print(f"    {line.what:32} {line.value:>8}   {line.remark}".rstrip())
     return _end(report, FAILED if report.failures else 0)
 
 
@@ -164,12 +179,12 @@ def _print_end(report: "Report") -> None:
     if report.quarantined:
         faults = ", ".join(f"{code} {number}" for code, number in report.quarantined.items())
         print(f"          {report.captions - report.captions_ok} quarantined (one can have several faults): {faults}")
-    print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
-    for failed in report.failures:
     if speed := report.captioning:
         tokens = f"{speed['output_tokens']:.0f} tokens written, {speed['prompt_tokens']:.0f} read"
         waiting = f"{100 * speed['waiting']:.0f} % of it waiting for pictures"
         print(f"speed     {speed['frames']:.1f} frames captioned a second, {tokens}; {waiting}")
+    print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
+    for failed in report.failures:
         print(f"FAILED    {failed.step}: {failed.error}")
     print(f"store     {report.store}")
     if set(report.movies) - {"ok"}:
