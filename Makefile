@@ -36,7 +36,7 @@ docs: setup     ## write the generated pages of docs/ anew
 lock: .venv/.installed   ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
-clean:          ## delete everything that was made, stores of yours not
+clean:          ## delete everything that was made, training runs too; stores of yours not
 	rm -rf .venv demo-store demo-movies build *.egg-info
 
 .venv/.installed: pyproject.toml requirements.lock
