@@ -13,11 +13,12 @@ Narrower than what the checker calls clean, on purpose:
 - an id longer than LONGEST_ID, and what goes beyond MOST_IDS of a label or of all things, cannot be cited.
 
 Two dialects of one grammar: `lark` for llguidance, which this project decodes with, and `ebnf` (GBNF, its first rule is
-`root`) for xgrammar, which servers use by default. EBNF cannot count, so it is narrower again: ids stand in the order
-of the detections, and no digit follows a dash.
+`root`) for xgrammar, which servers use by default. EBNF cannot count, so it is narrower again: ids stand in order, and
+no digit follows a dash.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,9 @@ LONGEST_ID = 64
 """Bytes. A longer id is a hostile one; a tag has to fit into what is left of a caption."""
 MOST_IDS = 64
 """Ids a tag chooses from: llguidance counts them in a word of 64 bits."""
+PLAIN = re.compile(rb" [A-FH-Za-fh-z][A-Za-z]*|[B-CE-FH-KM-NP-Zb-ce-fh-km-np-z][A-Za-z]*|[ ,.;:!?'\"()\n]+")
+"""What may follow any whole character of running text, and changes nothing but the text: it makes no word that begins
+with gdo, gda or gdl, and has no digit and no dash."""
 LEMMA = "[a-z]{1,20}([ -][a-z]{1,20}){0,3}"
 _LEMMA_EBNF = "[a-z]+ ([ \\x2d] [a-z]+){0,3}"
 
@@ -59,7 +63,7 @@ class Citable:
     """What of a frame's detections a caption may cite, and what its words must not look like. Equal: one grammar."""
 
     labels: tuple[tuple[str, tuple[str, ...]], ...]
-    """Labels with their ids, in prompt order."""
+    """Labels with their ids, both in order: where the frame has them decides nothing."""
     things: tuple[str, ...]
     """Ids that may act."""
     numbers: tuple[bool, bool, bool]
@@ -73,10 +77,10 @@ class Citable:
 
 def citable(detections: Iterable[Detection]) -> Citable:
     """What can be cited of these, asked of the checker: hostile ids, with blanks or capitals say, are left out."""
-    things = {one.object_id: one.is_thing for one in sorted(detections, key=lambda one: one.object_index)}
+    things = {one.object_id: one.is_thing for one in detections}
     labels: dict[str, list[str]] = {}
     acting: list[str] = []
-    for object_id, is_thing in things.items():
+    for object_id, is_thing in sorted(things.items(), key=lambda one: _in_order_of_numbers(one[0])):
         label = object_id.rpartition("-")[0]
         if len(object_id.encode("utf-8", "replace")) > LONGEST_ID or not _is_clean("object", label, object_id):
             continue
@@ -90,6 +94,11 @@ def citable(detections: Iterable[Detection]) -> Citable:
         not any(one.endswith("mid") for one in endings),
     )
     return Citable(tuple((label, tuple(ids)) for label, ids in labels.items()), tuple(acting), numbers)
+
+
+def _in_order_of_numbers(object_id: str) -> tuple[str, int, str]:
+    label, _, number = object_id.rpartition("-")
+    return label, int(number) if number.isascii() and number.isdigit() else 0, number
 
 
 @lru_cache(maxsize=4096)

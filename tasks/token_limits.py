@@ -6,6 +6,7 @@ that is still open when just enough is left to close it is closed, in the fewest
 characters are completed, and a caption that has not said anything yet says a word.
 
 The token that is liked best is asked about first: only where it is refused, the whole vocabulary is looked through.
+And of a plain word among words (tag_grammar.PLAIN) nothing is asked: llguidance is told of it later.
 """
 
 import threading
@@ -86,23 +87,50 @@ class TokenLimit:
         """`longest`: the most tokens that closing an open tag of this frame may take."""
         self.vocabulary, self.objects, self.matcher, self.longest = vocabulary, objects, matcher, longest
         self.tag = b""
-        """The open tag so far, from its `<` on."""
+        """The open tag so far, from its `<` on, but for plain words."""
         self.end = b""
-        """The last bytes of the text."""
+        """The last bytes of the text, but for plain words."""
+        self.among_words = True
+        """Whether what is written now is running text, and the last character whole."""
+        self.untold: list[int] = []
+        """Plain words that the matcher has not been told of."""
+        self.taken: int | None = None
+        """The token that `take` has gone on with, and `accept` still has to hear of."""
         self.forced: list[int] = []
         """Tokens that have to follow."""
         self.error: str | None = None
         """Why the caption cannot go on; a fault of the grammar, never of the model."""
 
-    def allows(self, token: int, left: int) -> bool:
-        """Whether the token may come next. `left`: how many may still be written, this one included."""
+    def take(self, token: int, left: int) -> bool:
+        """Go on with the token where it may come next, and say whether. `left`: how many may still be written, with it.
+
+        Where it does, it has to be the one that `accept` is told of.
+        """
+        if self.among_words and left > self.longest + ROOM and self.vocabulary.plain[token]:
+            self.untold.append(token)
+            self.taken, self.end = token, b""
+            return True
         choice = self._choice(left)
         if isinstance(choice, int):
-            return token == choice
-        return (choice is None or bool(choice[token])) and self.matcher.validate_tokens([token]) == 1
+            if token != choice:
+                return False
+        elif choice is not None and not choice[token]:
+            return False
+        self._tell()
+        if self.matcher.try_consume_tokens([token]) != 1:
+            return False
+        self._read(token)
+        self.taken = token
+        return True
+
+    def _tell(self) -> None:
+        if self.untold and not self.matcher.consume_tokens(self.untold):
+            self._fail("a plain word may not follow")
+        self.untold = []
 
     def allowed(self, left: int) -> Mask:
         """(tokens,): what may come next. Where nothing may, that is an error, and the caption ends."""
+        self._tell()
         choice = self._choice(left)
         size = len(self.vocabulary.tokens)
         mask: Mask = np.zeros(size, dtype=np.bool_)
@@ -119,33 +147,29 @@ class TokenLimit:
         return mask
 
     def accept(self, token: int) -> None:
-        """The token was chosen."""
-        if self.error is not None:
+        """The token was chosen: the one that was taken, or where none was, one that is allowed."""
+        taken, self.taken = self.taken, None
+        if self.error is not None or token == taken:
             return
-        if self.forced and self.forced.pop(0) != token:
-            self._fail("another token was chosen than has to follow")
-        elif not self.matcher.consume_token(token):
+        self._tell()
+        if taken is not None or not self.matcher.consume_token(token):
             self._fail(f"token {token} may not follow")
-        elif token != self.vocabulary.eos:
-            self._read(self.vocabulary.tokens[token])
+        else:
+            self._read(token)
 
     def _fail(self, what: str) -> None:
         said = self.matcher.get_error().partition("\n")[0]
         self.error = f"the grammar of the frame does not let the caption go on: {what}. {said}".strip()
 
-    def _read(self, written: bytes) -> None:
+    def _read(self, token: int) -> None:
+        written = self.vocabulary.tokens[token]
+        if self.forced:
+            self.forced.pop(0)
         self.end = (self.end + written)[-LONGEST_CHARACTER:]
-        if not self.tag and b"<" not in written:
-            return
-        text = self.tag + written
-        self.tag = b""
-        while (start := text.find(b"<")) >= 0:
-            second = text.find(b"<", start + 1)
-            stop = text.find(b">", second) if second >= 0 else -1
-            if stop < 0:
-                self.tag = text[start:]
-                return
-            text = text[stop + 1 :]
+        if self.tag or b"<" in written:
+            self.tag = _open_tag(self.tag + written)
+        inside = b">" in self.tag and self.tag.count(b"<") == 1
+        self.among_words = (inside or not self.tag) and not pending(self.end)
 
     def _choice(self, left: int) -> Mask | int | None:
         """The token that has to follow, or what the tokens are beside the grammar; None: anything."""
@@ -214,13 +238,24 @@ class TokenLimit:
                         yield missing + quoted + blank + one[len(begun) :] + b">"
 
 
+def _open_tag(text: bytes) -> bytes:
+    """The tag that is open at the end of a text that begins with one, or with running text; from its `<` on."""
+    while (start := text.find(b"<")) >= 0:
+        second = text.find(b"<", start + 1)
+        stop = text.find(b">", second) if second >= 0 else -1
+        if stop < 0:
+            return text[start:]
+        text = text[stop + 1 :]
+    return b""
+
+
 def keep_to(limits: Sequence[TokenLimit], left: Sequence[int], scores: torch.Tensor) -> None:
     """Put minus infinity into scores (rows, tokens) until the best token of each row may come next.
 
-    `left`: how many tokens each row may still write, this one included.
+    That token has to be chosen, and told to `accept`. `left`: how many tokens each row may still write, with this one.
     """
     best = scores.argmax(dim=-1).tolist()
-    refused = [row for row, limit in enumerate(limits) if not limit.allows(best[row], left[row])]
+    refused = [row for row, limit in enumerate(limits) if not limit.take(best[row], left[row])]
     if refused:
         allowed = torch.from_numpy(np.stack([limits[row].allowed(left[row]) for row in refused])).to(scores.device)
         rows = torch.tensor(refused, device=scores.device)

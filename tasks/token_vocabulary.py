@@ -10,6 +10,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from tasks.errors import CheckpointError
+from tasks.tag_grammar import PLAIN
 
 Mask = NDArray[np.bool_]
 """(tokens,): which of them."""
@@ -60,6 +61,11 @@ class Vocabulary:
     @cached_property
     def _with_one_bracket(self) -> Mask:
         return ~self.which(lambda written: written.count(b"<") > 1)
+
+    @cached_property
+    def plain(self) -> list[bool]:
+        """By token: whether it may follow anything in running text."""
+        return [bool(PLAIN.fullmatch(written)) for written in self.tokens]
 
     @cached_property
     def single(self) -> Mask:
