@@ -46,7 +46,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> CaptionConfig:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that a test spoils are not met again."""
-    monkeypatch.setattr(pixtral, "_loaded", dict(pixtral._loaded))
+    monkeypatch.setattr(pixtral, "_models", replace(pixtral._models, held=dict(pixtral._models.held)))
 
 
 def asked(template: str = "groundcap-card", count: int = 12) -> list[CaptionRequest]:
@@ -75,7 +75,7 @@ def by_generate(folder: Path, requests: list[CaptionRequest]) -> list[tuple[str,
     return found
 
 
-@pytest.mark.parametrize("template", list(prompts.TEMPLATES))
+@pytest.mark.parametrize("template", [name for name, one in prompts.TEMPLATES.items() if "{detections}" in one.user])
 def test_greedy_captions_are_those_of_generate_whatever_the_batch(folder: Path, template: str) -> None:
     requests = asked(template)
     expected = by_generate(folder, requests)
