@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,30 +34,49 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
     """
     choose_words(verbose=verbose)
     with stop_gently() as signals:
-        from httpx import HTTPError
-        from prefect.exceptions import PrefectException
-
         from flows.caption_movies import caption_movies
-        from flows.choose_server import prefect_server
         from flows.read_configuration import read_configuration
-        from flows.report_run import RunFailedError
         from flows.run_state import not_taken, wanted_movies
-        from flows.show_in_terminal import shown_progress
 
         config = read_configuration(profile)
         wanted_movies(movies)
         if not verbose and (left := not_taken(movies)):
             print(left, file=sys.stderr, flush=True)
-        with prefect_server(), shown_progress(verbose=verbose), _kept(signals):
-            try:
-                return caption_movies(list(movies), store, config)
-            except RunFailedError as error:
-                return error.report
-            except (PrefectException, HTTPError) as error:
-                raise TransientError(
-                    f"Prefect's server failed in the middle of the run ({type(error).__name__}: {error}). "
-                    "What is finished is safe; run the same again to go on."
-                ) from error
+        return _report_of(lambda: caption_movies(list(movies), store, config), signals, verbose=verbose)
+
+
+def run_on_store_here(store: str, profile: str, *, verbose: bool = False) -> "Report":
+    """Run `caption-store` and give its report, also when steps failed. Raises what run_here raises."""
+    choose_words(verbose=verbose)
+    with stop_gently() as signals:
+        from flows.caption_store import caption_store
+        from flows.read_configuration import read_configuration
+        from flows.run_state import stored_movies
+        from storage.store import Store
+
+        config = read_configuration(profile)
+        stored_movies(Store(store))
+        return _report_of(lambda: caption_store(store, config), signals, verbose=verbose)
+
+
+def _report_of(run: Callable[[], "Report"], signals: stop_gently, *, verbose: bool) -> "Report":
+    from httpx import HTTPError
+    from prefect.exceptions import PrefectException
+
+    from flows.choose_server import prefect_server
+    from flows.report_run import RunFailedError
+    from flows.show_in_terminal import shown_progress
+
+    with prefect_server(), shown_progress(verbose=verbose), _kept(signals):
+        try:
+            return run()
+        except RunFailedError as error:
+            return error.report
+        except (PrefectException, HTTPError) as error:
+            raise TransientError(
+                f"Prefect's server failed in the middle of the run ({type(error).__name__}: {error}). "
+                "What is finished is safe; run the same again to go on."
+            ) from error
 
 
 def choose_words(*, verbose: bool) -> None:

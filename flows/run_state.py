@@ -14,6 +14,7 @@ from flows.keep_memory_small import limit_arenas
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
 from storage.store import Store, TableRef
+from storage.tables import Movie
 from tasks.captions import captioner_name
 from tasks.errors import ConfigError
 from tasks.movie_files import MovieFile, find_movies, identify_movies, passed_over
@@ -106,18 +107,50 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str")
     Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile, StoreError for a
     store that cannot be written.
     """
+    paths = wanted_movies(movies)
+    left = not_taken(movies)
+    run = _open_run(store, config, len(paths), left)  # the first sign of life: to read large movies takes minutes
+    run.movies = identify_movies(paths)
+    run.progress.movies = len(run.movies)
+    return run
+
+
+def start_on_store(store: str, config: "PipelineConfig | str") -> Run:
+    """Read the configuration, open the store, and take the movies that stand there: none of their files is opened.
+
+    Raises ConfigError for a store without movies, and what start_run raises.
+    """
+    found = stored_movies(Store(store))
+    run = _open_run(store, config, len(found))
+    run.movies = found
+    return run
+
+
+def stored_movies(store: Store) -> list[MovieFile]:
+    """The movies that stand in a store. Raises ConfigError when there are none."""
+    refs = [
+        store.ref("movies", path.rpartition("/")[2].removesuffix(".parquet")) for path in store.files.under("movies")
+    ]
+    rows = [movie for ref in refs if ref for movie in store.read(ref, Movie)]
+    if not rows:
+        place = store.location
+        raise ConfigError(f"{place} holds no movies. Fill it with `caption-movies import`, or `caption-movies run`.")
+    return [
+        MovieFile(one.movie_id, one.path, tuple(one.other_paths), one.title, one.sha256, one.size_bytes, one.error)
+        for one in rows
+    ]
+
+
+def _open_run(store: str, config: "PipelineConfig | str", movies: int, left: str = "") -> Run:
     limit_arenas()
     settings = read_configuration(config)
-    paths = wanted_movies(movies)
     log = get_run_logger().info
-    if left := not_taken(movies):
+    if left:
         log(left)
     run_id = str(flow_run.id or uuid4())
     opened = Store(store, run_id)
     opened.files.probe()
     opened.files.sweep()
-    progress = Progress.start(run_id, len(paths), log)  # the first sign of life: to read large movies takes minutes
-    found = identify_movies(paths)
-    progress.movies = len(found)
+    progress = Progress.start(run_id, movies, log)
     artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")
-    return Run(movies=found, store=opened, config=settings, progress=progress, progress_artifact=artifact)
+    return Run(movies=[], store=opened, config=settings, progress=progress, progress_artifact=artifact)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 import rows as made
 from numpy.typing import NDArray
 from PIL import Image
+from pipeline_help import files_of, scripted_profile
 from test_references import captioned, dataset, row
 from test_spice import archive
 
 from flows.command_line import main
+from flows.run_state import stored_movies
 from storage import catalog
+from storage.checks import check_store
 from storage.store import Store
 from storage.tables import Detection
 from tasks import java_metrics
+from tasks.errors import ConfigError
 from tasks.masks import encode
 
 Map = NDArray[np.int32]
@@ -153,3 +158,36 @@ def test_setup_verifies_and_then_tries_spice(
     assert "SPICE" in said.err
     assert main(["setup", "spice", "--from", str(tmp_path / "not-there.zip")]) == 1
     assert "there is no file" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("on_server")
+def test_the_dataset_s_own_detections_are_captioned_without_any_movie(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, where = [row("tt1_0"), row("tt1_1", 9, human_annotated=True), row("tt2_0", 5)], store.location
+    assert main(["import", dataset(tmp_path, one), "--store", where]) == 0
+    profile = scripted_profile(tmp_path)
+    profile.write_text(profile.read_text() + '\n[score]\nmetrics = ["grounding", "consistent"]\n')
+    ask = ["caption", "--store", where, "--profile", str(profile)]
+    assert main(ask) == 0
+    assert re.search(r"^captions  3 ok of 3 by scripted$", capsys.readouterr().out, re.MULTILINE)
+    assert check_store(where) == []
+    with catalog.connect(where) as asked:
+        cited = asked.sql("select distinct unnest(object_ids) as one from mentions order by 1").fetchall()
+        detected = asked.sql("select distinct object_id from detections").fetchall()
+        found = asked.sql("select value from summaries where metric = 'consistent_macro' and \"group\" = 'all'")
+        assert found.fetchall() == [(1.0,)]
+    assert cited
+    assert set(cited) <= set(detected)
+    before = files_of(Path(where))
+    assert main(ask) == 0
+    assert files_of(Path(where)) == before, "what stands finished is not done again"
+    frames = store.files.full("detections/movie_id=groundcap_tt2/00000.parquet")
+    Path(frames).unlink()
+    assert main(ask) == 1
+    assert "detect groundcap_tt2/00000: nothing is detected in these frames" in capsys.readouterr().out
+
+
+def test_a_store_without_movies_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no movies\. Fill it with `caption-movies import`"):
+        stored_movies(Store(str(tmp_path / "none")))

@@ -1,0 +1,53 @@
+"""Detections of a store -> captions -> verdicts -> choices -> scores: the main job without its first half."""
+
+from collections.abc import Iterator
+
+from prefect import flow
+
+from flows.caption_movies import THREADS
+from flows.read_configuration import PipelineConfig
+from flows.report_run import Report, report_run
+from flows.run_state import Failed, Run, start_on_store
+from flows.steps import caption, check, choose, mend, score, summarise
+from storage.store import TableRef
+
+
+@flow(name="caption-store", task_runner=THREADS, persist_result=False)
+def caption_store(store: str, config: PipelineConfig | str = "groundcap") -> Report:
+    """Caption what is detected in a store already, such as an imported dataset; no movie file is opened.
+
+    store: a folder, or a URI of an object store. config: as for caption-movies; its [frames] and [detect] are not
+    asked. What stands finished in the store is not done again.
+    """
+    run = start_on_store(store, config)
+    for frames, detections in detected_shards(run):
+        captions = caption.submit(frames, detections, run.store, run.config.caption)
+        mended = mend.submit(frames, detections, captions, run.store, run.config.mend, run.config.caption)
+        verdicts = check.submit(captions, detections, run.store, mended)
+        choices = choose.submit(
+            frames, captions, mended, detections, verdicts, run.store, run.config.mend.quarantines, run.config.choose
+        )
+        scores = score.submit(captions, detections, verdicts, run.store, run.config.score, mended, choices)
+        run.follow({"caption": captions, "mend": mended, "check": verdicts}, frames.shard)
+        run.follow({"choose": choices, "score": scores}, frames.shard)
+    run.finish()
+    run.follow({"summarise": summarise.submit(run.captioner, run.store, run.config.score)}, run.captioner)
+    run.finish()
+    return report_run(run)
+
+
+def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef]]:
+    """Every shard of the store with its detections. One without, or with those of other frames, is noted as failed."""
+    for movie in run.movies:
+        for path in run.store.files.under(f"frames/movie_id={movie.movie_id}"):
+            shard = f"{movie.movie_id}/{path.rpartition('/')[2].removesuffix('.parquet')}"
+            frames, detections = run.store.ref("frames", shard), run.store.ref("detections", shard)
+            footer = run.store.footer(detections.path) if detections else None
+            run.progress.advance("extract", frames.rows if frames else 0, found=True)
+            if frames and detections and footer and frames.fingerprint in footer.inputs:
+                run.progress.advance("detect", detections.rows, found=True)
+                yield frames, detections
+            else:
+                why = "nothing is detected in these frames as they are now; run `caption-movies run` on the movie"
+                run.failures.append(Failed(f"detect {shard}", why))
+        run.progress.movie_done(movie.movie_id)
