@@ -1,6 +1,7 @@
 """The drawn world's detector: how it is measured, its loss, and its training."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from transformers.models.mask2former import modeling_mask2former as stock
 
 from tasks import detectors
 from tasks.detectors import DetectConfig
+from tasks.detectors.mask2former import CONFIGURATIONS
 from toyworld import train_detector
 from toyworld.detector_data import MOVIE_SIZE, WORLD_SIZE, batches, draw_pool, round_seeds
 from toyworld.detector_loss import PixelNaming, Targets, detector_loss
@@ -159,6 +161,8 @@ class TestTraining:
         export(tmp_path / "run", tmp_path / "checkpoint", plan)
         detector = detectors.load(DetectConfig(checkpoint=str(tmp_path / "checkpoint"), device="cpu", threshold=0.0))
         assert detector.labels == list(LABELS)
+        said = logging.LogRecord("", logging.WARNING, "", 0, "Backbone resnet is not a supported model ...", None, None)
+        assert not CONFIGURATIONS.filter(said), "transformers' warning of a backbone that works is not passed on"
         picture = draw(sample(TEST.start))
         (found,) = detector([picture.image])
         assert all(segment.is_thing == (segment.category_id < 12) for segment in found)

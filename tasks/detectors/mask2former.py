@@ -1,5 +1,6 @@
 """Mask2Former through transformers. Works with torchvision and without it, and gives the same answers."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.object_naming import Segment, clean_label
 from tasks.panoptic import Content, PanopticMap, panoptic_map
 
 Picture = NDArray[np.uint8]
+CONFIGURATIONS = logging.getLogger("transformers.models.mask2former.configuration_mask2former")
 
 
 def digest(config: DetectConfig) -> str:
@@ -35,6 +37,7 @@ def load(config: DetectConfig) -> "Mask2Former":
     device = pick_device(config.device)
     auto: Any = AutoImageProcessor
     kind: Any = Mask2FormerForUniversalSegmentation
+    CONFIGURATIONS.addFilter(_is_no_backbone)
     try:
         # Always Pillow's: torchvision's resizing rounds otherwise, and it may be installed on one machine only.
         processor = auto.from_pretrained(checkpoint.folder, backend="pil")
@@ -55,6 +58,11 @@ def load(config: DetectConfig) -> "Mask2Former":
         )
     labels = [model.config.id2label[index] for index in range(len(model.config.id2label))]
     return Mask2Former(model, processor, labels, things_of(model.config, labels), checkpoint.digest, config)
+
+
+def _is_no_backbone(record: logging.LogRecord) -> bool:
+    """transformers warns of every backbone but Swin, working ones too; what a checkpoint lacks is an error of ours."""
+    return "is not a supported model" not in record.getMessage()
 
 
 def things_of(config: Any, labels: Sequence[str]) -> list[bool]:
