@@ -4,7 +4,7 @@ from pathlib import Path
 
 from storage.documents import tables_markdown
 from tasks.consistency import violations_markdown
-from tasks.metrics import metrics_markdown
+from tasks.metrics_page import metrics_markdown
 
 PAGES = {"tables.md": tables_markdown, "violations.md": violations_markdown, "metrics.md": metrics_markdown}
 

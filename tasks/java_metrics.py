@@ -94,7 +94,16 @@ def on_one_line(text: str) -> str:
 
 
 def tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
-    """COCO's tokens of each text, one blank between. Raises MetricUnavailableError and TransientError."""
+    """COCO's tokens of each text, one blank between; equal texts are cut once.
+
+    Raises MetricUnavailableError and TransientError.
+    """
+    different = list(dict.fromkeys(texts))
+    tokens = dict(zip(different, _tokenize(different, timeout_seconds), strict=True))
+    return [tokens[text] for text in texts]
+
+
+def _tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
     jar = coco_folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     dropped = set(coco("tokenizer.ptbtokenizer").PUNCTUATIONS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -168,6 +177,21 @@ class Conversation:
         if not line:
             raise self._gone()
         return line.decode("utf-8", errors="replace").strip()
+
+    def ask(self, lines: Sequence[str]) -> list[str]:
+        """The answer to each of many lines, said while the program works on those before. Raises TransientError."""
+
+        def say_all() -> None:
+            with contextlib.suppress(TransientError):  # who listens notices it too
+                self.say("\n".join(lines))
+
+        if not lines:
+            return []
+        speaker = threading.Thread(target=say_all, daemon=True)
+        speaker.start()
+        answers = [self.hear() for _ in lines]
+        speaker.join()
+        return answers
 
     def _gone(self) -> TransientError:
         if self._timed_out.is_set():

@@ -12,11 +12,12 @@ from storage.tables import Detection
 from tasks import java_metrics, lexicon, metrics, spice_models, tags
 from tasks.errors import MetricUnavailableError, TransientError, UnknownNameError
 from tasks.java_metrics import Conversation, missing, tokenize
+from tasks.measuring import WORDLESS
 from tasks.metrics import CaptionMetric, Cited, DerivedMetric, Measured, Pair, TextMetric
 from tasks.metrics import meteor as meteor_file
 from tasks.metrics import spice as spice_file
 from tasks.metrics.grounding import count, each, pool, untagged_text
-from tasks.score_sheet import WORDLESS
+from tasks.metrics_page import metrics_markdown
 
 DATA = Path(__file__).parent / "data" / "captions"
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -43,7 +44,8 @@ def read(name: str) -> list[tuple[str, list[str]]]:
         return [(candidate, list(references)) for candidate, *references in zip(*columns, strict=True)]
     files = ("good_captions.json", "refs.json") if name == "clipscore" else ("debug.hypo.json", "debug.ref.json")
     candidates, references = (json.loads((folder / file).read_text()) for file in files)
-    return [(candidates[key], references[key]) for key in candidates]
+    told = {key: one if isinstance(one, str) else one[0] for key, one in candidates.items()}
+    return [(told[key], references[key]) for key in told]
 
 
 def pairs_of(rows: list[tuple[str, list[str]]]) -> list[Pair]:
@@ -67,13 +69,13 @@ QUICK = [pytest.param(name, marks=NEEDS.get(name, ())) for name in TEXT_METRICS 
 
 
 @pytest.fixture(scope="module")
-def meteor() -> Iterator[Conversation]:
+def meteor() -> Iterator[list[Conversation]]:
     """METEOR under a comma locale, with which it would never answer if its language were not forced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
-        with meteor_file.start(10 * SECONDS) as conversation:  # of all tests together, not of each
+        with meteor_file.started(1, 10 * SECONDS) as conversations:  # of all tests together, not of each
             patch.undo()
-            yield conversation
+            yield conversations
 
 
 def measure(name: str, pairs: list[Pair]) -> Measured:
@@ -84,7 +86,7 @@ def measure(name: str, pairs: list[Pair]) -> Measured:
 
 @NEEDS_JAVA
 @pytest.mark.parametrize("data", PUBLISHED)
-def test_published_figures(data: str, meteor: Conversation) -> None:
+def test_published_figures(data: str, meteor: list[Conversation]) -> None:
     pairs = pairs_of(read(data))
     found = dict(meteor_file.evaluate(meteor, pairs).corpus)
     for name in ("bleu", "rouge_l", "cider"):
@@ -137,7 +139,7 @@ def test_tokens_do_not_depend_on_the_locale(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @NEEDS_JAVA
-def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
+def test_meteor_answers_to_hostile_captions(meteor: list[Conversation]) -> None:
     rows = [("a ||| man\nsits", ["a man ||| sits", "..."]), ("...", ["a man"]), ("a man", ["a man"])]
     nothing = Pair(caption_id="c", frame_id="f", candidate="", references=(WORDLESS,))
     measured = meteor_file.evaluate(meteor, [*pairs_of(rows), nothing])
@@ -197,7 +199,7 @@ def test_gmeteor_is_the_card_s() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == metrics.metrics_markdown(), "run: python -m docs.generate"
+    assert PAGE.read_text(encoding="utf-8") == metrics_markdown(), "run: python -m docs.generate"
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rows
 
@@ -15,8 +16,8 @@ from tasks.consistency import check_captions
 from tasks.errors import ConfigError, MetricUnavailableError, StoreError, UnknownNameError
 from tasks.metrics import CaptionMetric, load
 from tasks.references import import_references
-from tasks.score_sheet import Tally
 from tasks.scores import ScoreConfig, score_captions, summarise_captions
+from tasks.tally import Tally
 
 QUICK = ScoreConfig(metrics=["grounding", "consistent", "bleu", "rouge_l", "cider"])
 """METEOR takes seconds to start; one test here has all of them."""
@@ -233,11 +234,12 @@ def test_what_cannot_be_computed_is_not_tried_again(store: Store, tmp_path: Path
 
 def test_a_tally_does_not_grow_with_its_captions() -> None:
     metrics = [metric for metric in map(load, ("consistent", "grounding")) if isinstance(metric, CaptionMetric)]
-    tally, sizes = Tally(), []
+    tally, sizes, drawn = Tally(metrics, resamples=50), [], np.ones(50)
     tracemalloc.start()
     try:
         for number in range(2000):
-            tally.add(metrics, f"m_{number:06}/demo/0", {name: 1.0 for metric in metrics for name in metric.values})
+            values = {name: 1.0 for metric in metrics for name in metric.values}
+            tally.add(f"m_{number:06}/demo/0", values, drawn)
             sizes += [tracemalloc.get_traced_memory()[0]] if number in (99, 1999) else []
     finally:
         tracemalloc.stop()

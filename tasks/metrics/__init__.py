@@ -1,9 +1,10 @@
 """Metrics. One is one file with `METRIC`; its name is its configuration value, and nothing is registered elsewhere.
 
-There are three kinds, by what they read. `CaptionMetric`: one caption and its detections; counts are kept per caption
+By what they read there are five kinds. `CaptionMetric`: one caption and its detections; counts are kept per caption
 and added up, so ratios of a corpus are never means of ratios unless named so (`_macro`). `TextMetric`: plain captions
 and references, tokenised; the value of a corpus is computed from the corpus, and is not the mean of `each`.
-`DerivedMetric`: other summaries.
+`CorpusMetric`: all captions in plain words, with references where there are some, and the frames' pictures.
+`CandidateMetric`: single values of text metrics, over all candidates of a frame. `DerivedMetric`: other summaries.
 """
 
 import sys
@@ -13,6 +14,8 @@ from importlib import metadata
 
 from storage.tables import Detection
 from tasks import backends
+from tasks.corpora import Corpus, Models
+from tasks.resampling import Statistics
 from tasks.tags import Parsed
 
 ALL = "all"
@@ -29,6 +32,8 @@ class Cited:
     """What the detector can detect, as ids write it."""
     consistent: bool
     failed: bool
+    violations: int = 0
+    """Faults of its tags."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,65 +44,102 @@ class Pair:
     frame_id: str
     candidate: str
     references: tuple[str, ...]
+    counts: bool = True
+    """Whether it is the caption of its frame that counts; the others are candidates too, for metrics over those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Values of a text metric by name: of the corpus, and of each pair in order."""
+    """Values by name: of the corpus, and of each caption in order; NaN where a caption has none."""
 
     corpus: Mapping[str, float]
     each: Mapping[str, Sequence[float]]
+    statistics: Statistics | None = None
+    """What the corpus values are made of; None where each is the mean of `each`."""
+    intervals: Mapping[str, tuple[float, float]] | None = None
+    """Of a metric that is no sum over captions, and finds its intervals in another way; its convention says how."""
+    reasons: Mapping[str, str] | None = None
+    """Why a value is not in `corpus` though others are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionMetric:
-    """Reads a caption and its detections. `pool` turns the sums of what `each` gives into summary values."""
+class Declared:
+    """What every metric says of itself."""
 
     name: str
     values: Mapping[str, str]
-    """Names of the values in `scores`, with their meaning."""
-    pooled: Mapping[str, str]
-    """Names of the values in `summaries`, with their meaning."""
-    higher_is_better: bool
+    """Names of the values, with their meaning."""
+    higher_is_better: bool | None
+    """None: neither is."""
     convention: str
-    each: Callable[[Cited], dict[str, float]]
-    pool: Callable[[Mapping[str, float], int], dict[str, float]]
-    """(sum of each value over the captions, how many captions: at least one)"""
+    """Settings and rules: whatever another program would have to do alike for the same numbers."""
+    version: str = "1"
+    """Bump when its numbers change."""
+    tokenizer: str = ""
+    """How texts are cut into words; empty where they are not."""
     libraries: tuple[str, ...] = ()
+    """Packages that compute it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextMetric:
+class CaptionMetric(Declared):
+    """Reads a caption and its detections. `pool` turns the sums of what `each` gives into summary values.
+
+    `values` are those in `scores`.
+    """
+
+    pooled: Mapping[str, str]
+    """Names of the values in `summaries`, with their meaning."""
+    each: Callable[[Cited], dict[str, float]]
+    pool: Callable[[Mapping[str, float], float], dict[str, float]]
+    """(sum of each value over the captions, how many captions: at least one)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextMetric(Declared):
     """Reads plain captions and references.
 
     `measure` raises MetricUnavailableError where it cannot be computed, TransientError where it may be the next time.
     """
 
-    name: str
-    values: Mapping[str, str]
-    higher_is_better: bool
-    convention: str
     measure: Callable[[Sequence[Pair], float], Measured]
     """(pairs, seconds that a helper process may take)"""
     missing: Callable[[], str | None]
     """What is not installed here, and how to get it; None where the metric can be computed."""
-    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DerivedMetric:
+class CorpusMetric(Declared):
+    """Reads all captions of a captioner, and the pictures of their frames. `measure` raises as that of a TextMetric."""
+
+    reads: str = "captions"
+    """Of captions, references, frames."""
+    measure: Callable[[Corpus], Measured]
+    """`each` is in the order of the corpus' captions."""
+    missing: Callable[[Models], str | None]
+    """What is not installed or not configured, and how to get it; None where the metric can be computed."""
+    weights: Callable[[Models], dict[str, str]] = lambda models: {}
+    """Digests of the models that it asks, by name. Raises CheckpointError, TransientError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateMetric(Declared):
+    """Reads single values of text metrics, of all candidates of each frame."""
+
+    reads: tuple[str, ...]
+    """Names of the text metrics; the values that `combine` gets are named as theirs."""
+    combine: Callable[[Sequence[Pair], Mapping[str, Sequence[float]]], Measured]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedMetric(Declared):
     """Reads other values of the same captions. `derive` gets them by name; those that are missing give no value."""
 
-    name: str
-    values: Mapping[str, str]
-    higher_is_better: bool
-    convention: str
     reads: tuple[str, ...]
     derive: Callable[[Mapping[str, float]], dict[str, float]]
-    libraries: tuple[str, ...] = ()
 
 
-Metric = CaptionMetric | TextMetric | DerivedMetric
+Metric = CaptionMetric | TextMetric | CorpusMetric | CandidateMetric | DerivedMetric
 
 
 def available() -> list[str]:
@@ -112,8 +154,24 @@ def load(name: str) -> Metric:
 
 
 def signature(metric: Metric) -> str:
-    """How it is computed: convention, and the versions of the libraries."""
-    return "; ".join([metric.convention, *(f"{library} {_version(library)}" for library in metric.libraries)])
+    """How it is computed: name, version, tokenizer, convention, and the versions of the libraries."""
+    said = [f"{metric.name} {metric.version}", metric.tokenizer, metric.convention, versions(metric)]
+    return "; ".join(filter(None, said))
+
+
+def versions(metric: Metric) -> str:
+    """The libraries that compute it, with their versions."""
+    return ", ".join(f"{library} {_version(library)}" for library in metric.libraries)
+
+
+def names_in_summaries(metric: Metric) -> Mapping[str, str]:
+    """Names of a metric's values in `summaries`, with their meaning."""
+    return metric.pooled if isinstance(metric, CaptionMetric) else metric.values
+
+
+def better(metric: Metric, name: str) -> bool | None:
+    """Whether a higher value is better; None where neither is, as of counts."""
+    return None if name.endswith("_total") else metric.higher_is_better
 
 
 def _version(library: str) -> str:
@@ -126,32 +184,3 @@ def _version(library: str) -> str:
 def harmonic_mean(one: float, other: float) -> float:
     """Of two ratios; 0 where both are 0."""
     return 2 * one * other / (one + other) if one + other else 0.0
-
-
-_PREFACE = """\
-# Metrics
-
-Made by `python -m docs.generate` from tasks/metrics; do not edit. `scores` holds the values of single captions,
-`summaries` those of a captioner; `signature` there says how a value was computed, `reason` why there is none.
-
-A failed caption scores zero and stays in every mean: its grounding ratios are 0, and as text it is the empty string,
-which has 0 in every text metric. In ratios of pooled counts (`_micro`) a failed caption is one mention that is wrong,
-so it costs precision, and what was detected in its frame is not found, so it costs recall. A reference without any
-word is left out.
-"""
-
-
-def metrics_markdown() -> str:
-    """The page docs/metrics.md."""
-    parts = [_PREFACE]
-    for metric in map(load, available()):
-        better = "higher is better" if metric.higher_is_better else "lower is better"
-        parts += [f"\n## {metric.name}\n", f"{metric.convention}. {better.capitalize()}.\n"]
-        tables = {"values": metric.values}
-        if isinstance(metric, CaptionMetric):
-            tables = {"per caption": metric.values, "per captioner, and per movie": metric.pooled}
-        for title, values in tables.items():
-            parts.append(f"| {title} | meaning |\n|---|---|")
-            parts += [f"| `{name}` | {meaning} |" for name, meaning in values.items()]
-            parts.append("")
-    return "\n".join(parts).rstrip() + "\n"

@@ -10,7 +10,7 @@ def each(cited: Cited) -> dict[str, float]:
     return {"consistent": float(cited.consistent and not cited.failed)}
 
 
-def pool(sums: Mapping[str, float], captions: int) -> dict[str, float]:
+def pool(sums: Mapping[str, float], captions: float) -> dict[str, float]:
     """The share of 1 among the captions, of which there is one at least."""
     return {"consistent_macro": sums["consistent"] / captions}
 

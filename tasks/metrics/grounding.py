@@ -49,7 +49,7 @@ def untagged_text(parsed: tags.Parsed) -> str:
     return "".join([*pieces, parsed.plain_text[place:]])
 
 
-def ratios(counts: Mapping[str, float], definition: str, captions: int = 1) -> dict[str, float]:
+def ratios(counts: Mapping[str, float], definition: str, captions: float = 1) -> dict[str, float]:
     """Precision, recall and F1 of counts over so many captions, with the conventions of this module."""
     if counts["failed"] == captions:
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0}
@@ -69,7 +69,7 @@ def each(cited: Cited) -> dict[str, float]:
     return values
 
 
-def pool(sums: Mapping[str, float], captions: int) -> dict[str, float]:
+def pool(sums: Mapping[str, float], captions: float) -> dict[str, float]:
     """Sums, ratios of the sums (micro), means of the captions' ratios (macro). `sums`: of `each`, over the captions."""
     counts = {name: sums[f"grounding_{name}"] for name in COUNTS}
     values = {f"grounding_{name}_total": value for name, value in counts.items()}
@@ -106,8 +106,9 @@ METRIC = CaptionMetric(
         }.items()
     },
     higher_is_better=True,
+    version="2",
     convention=(
-        "caption-movies grounding 2: `cited` counts tags only, `strict` also untagged phrases that name a detectable "
+        "`cited` counts tags only, `strict` also untagged phrases that name a detectable "
         "class; nothing mentioned is precision 1, nothing detected recall 1, a failed caption 0, and one wrong mention "
         "in pooled counts"
     ),
