@@ -3,8 +3,9 @@
     python -m benchmarks.caption_server CHECKPOINT --name NAME     (its first line says the url)
 
 Requests that wait together are worked on together. It speaks as much of vLLM's protocol as a captioner needs: models,
-one user turn with one picture as a data URL, max_tokens, temperature, top_p, seed, logprobs. Every token is given the
-mean log-probability of its caption.
+one user turn with one picture as a data URL, max_tokens, temperature, top_p, seed, logprobs, a grammar in EBNF. Every
+token is given the mean log-probability of its caption. Of a grammar it knows the text alone, as vLLM does: it closes
+nothing when the limit of tokens comes.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,63 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
+from llguidance import LLMatcher, LLParserLimits
+from llguidance.gbnf_to_lark import any_to_lark
 from numpy.typing import NDArray
 from PIL import Image
 
 from tasks import captioners, prompts
-from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult
+from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, pixtral
+from tasks.captioners.pixtral import PixtralCaptioner
+from tasks.token_vocabulary import Mask, Vocabulary
 
 MAX_BATCH = 16
 THREADS = 256
 """Requests that may wait at once."""
+LIMITS = LLParserLimits(step_max_items=50_000_000, max_items_in_row=1_000_000)
+"""llguidance is made for words, and gives up early on EBNF, which goes letter by letter."""
 KEY_VARIABLE = "CAPTION_SERVER_KEY"
 """Environment variable with the key that is wanted of whoever asks; empty: none."""
 
-Asked = tuple[CaptionRequest, CaptionConfig, "Future[CaptionResult]"]
+Asked = tuple[CaptionRequest, CaptionConfig, str, "Future[CaptionResult]"]
+"""The last but one is the grammar's text."""
+
+
+class TextLimit:
+    """What a caption may go on with by a grammar's text; like token_limits.TokenLimit, but blind to what is left."""
+
+    def __init__(self, vocabulary: Vocabulary, grammar: str) -> None:
+        self.matcher = LLMatcher(vocabulary.grammar_tokenizer, any_to_lark(grammar), log_level=0, limits=LIMITS)
+        self.vocabulary = vocabulary
+        self.error: str | None = self.matcher.get_error() or None
+
+    def take(self, token: int, _left: int) -> bool:
+        return self.error is not None or self.matcher.validate_tokens([token]) == 1
+
+    def allowed(self, _left: int) -> Mask:
+        bits = np.frombuffer(self.matcher.compute_bitmask(), dtype=np.uint8)
+        mask = np.unpackbits(bits, count=len(self.vocabulary.tokens), bitorder="little").astype(np.bool_)
+        if not mask.any() or self.matcher.is_error():
+            self.error = f"the grammar lets nothing follow: {self.matcher.get_error()}"
+            mask[self.vocabulary.eos] = True
+        return mask
+
+    def accept(self, token: int) -> None:
+        if self.error is None and not self.matcher.consume_token(token):
+            self.error = f"token {token} may not follow: {self.matcher.get_error()}"
+
+
+class ByText(PixtralCaptioner):
+    """Pixtral, with the grammar of each request as the text it came with."""
+
+    def __init__(self, captioner: PixtralCaptioner, grammars: Mapping[CaptionRequest, str]) -> None:
+        super().__init__(captioner.loaded, captioner.config)
+        self.grammars = grammars
+
+    def _limit(self, request: CaptionRequest) -> Any:
+        if self.config.decoding == "free":
+            return None
+        return partial(TextLimit, self.loaded.grammars.vocabulary, self.grammars[request])
 
 
 class Engine:
@@ -52,9 +98,9 @@ class Engine:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def ask(self, request: CaptionRequest, config: CaptionConfig) -> CaptionResult:
+    def ask(self, request: CaptionRequest, config: CaptionConfig, grammar: str) -> CaptionResult:
         future: Future[CaptionResult] = Future()
-        self._waiting.put((request, config, future))
+        self._waiting.put((request, config, grammar, future))
         return future.result()
 
     def stop(self) -> None:
@@ -76,12 +122,13 @@ class Engine:
     def _work(self, batch: Sequence[Asked], config: CaptionConfig) -> None:
         self.batches.append(len(batch))
         try:
-            results = captioners.load(config)([request for request, _, _ in batch])
-        except BaseException as error:
-            for _, _, future in batch:
-                future.set_exception(error)
+            captioner = ByText(pixtral.load(config), {request: grammar for request, _, grammar, _ in batch})
+            results = captioner([request for request, _, _, _ in batch])
+        except Exception as error:
+            for _, _, _, future in batch:
+                future.set_exception(HTTPException(500, f"{type(error).__name__}: {error}"))
             return
-        for (_, _, future), result in zip(batch, results, strict=True):
+        for (_, _, _, future), result in zip(batch, results, strict=True):
             future.set_result(result)
 
 
@@ -119,7 +166,8 @@ def make_app(engine: Engine) -> FastAPI:
         if name not in engine.checkpoints:
             raise HTTPException(404, f"The model `{name}` does not exist.")
         asked, config = _read_body(body, engine.checkpoints[name])
-        result = engine.ask(asked, config)
+        grammar = body.get("structured_outputs", {}).get("grammar", "")
+        result = engine.ask(asked, replace(config, decoding="constrained" if grammar else "free"), grammar)
         if result.error is not None:
             raise HTTPException(400, result.error)
         return _completion(name, result)
@@ -191,6 +239,7 @@ def _listen(port: int) -> socket.socket:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
+    listening.listen()  # who comes before the server runs waits
     return listening
 
 

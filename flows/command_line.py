@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("movies", nargs="+", metavar="MOVIES", help="movie files, or folders of them")
     run.add_argument("--store", required=True, metavar="DIR", help="folder or URI of the store; made when missing")
     run.add_argument(
-        "--profile", default=DEMO_PROFILE, help="demo, groundcap, or the path of a TOML file (default: %(default)s)"
+        "--profile", default=DEMO_PROFILE, help="demo, groundcap, vllm, or a TOML file's path (default: %(default)s)"
     )
     run.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
     run.set_defaults(run=_run)

@@ -5,6 +5,7 @@ back. A wrong address, key or model name is a ConfigError or CheckpointError. A 
 although it answers others is a RefusedError, and only that request's.
 """
 
+import atexit
 import contextlib
 import json
 import logging
@@ -87,6 +88,7 @@ class ChatServer:
         limits = httpx.Limits(max_connections=at_once + 1, max_keepalive_connections=at_once)
         self._client = httpx.Client(timeout=seconds, limits=limits)
         self._threads = ThreadPoolExecutor(at_once, "chat-server")
+        atexit.register(self._client.close)
 
     def submit(self, question: Question[T]) -> "Future[T]":
         """Ask as soon as a place is free.

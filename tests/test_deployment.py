@@ -104,12 +104,13 @@ def test_a_wrong_profile_fails_the_run_with_its_reason(prefect: Prefect, tmp_pat
 
 
 @pytest.mark.usefixtures("worker")
-def test_both_deployments_stand_there_with_a_paused_night_schedule(prefect: Prefect) -> None:
+def test_the_deployments_stand_there_with_a_paused_night_schedule(prefect: Prefect) -> None:
     listed = prefect("deployment", "ls")
     assert "caption-movies/gpu" in listed
+    assert "caption-movies/vllm" in listed
     assert "caption-movies/cpu" in listed
     declared = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
-    assert {one["name"]: one["work_pool"]["name"] for one in declared} == {"gpu": "gpu", "cpu": "cpu"}
+    assert {one["name"]: one["work_pool"]["name"] for one in declared} == {"gpu": "gpu", "vllm": "cpu", "cpu": "cpu"}
     for one in declared:
         shown = json.loads(prefect("deployment", "inspect", f"caption-movies/{one['name']}", "--output", "json"))
         assert [schedule["active"] for schedule in shown["schedules"]] == [False]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import hostile_server as wrong
@@ -19,13 +20,14 @@ from hostile_server import Asked, Behaviour, Hostile, completion, for_seed, host
 from PIL import Image
 from test_captioners import request
 
-from tasks import captioners, chat_server, prompts
+from tasks import caption_check, captioners, chat_server, prompts, tag_grammar, tags
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, ServerConfig
 from tasks.captioners.server import ServerCaptioner, content
 from tasks.errors import CheckpointError, ConfigError, TransientError
 
 KEY = "CAPTION_MOVIES_API_KEY"
 RETRIES = 2
+TRAINED = Path(__file__).parents[1] / "toyworld" / "checkpoints" / "captioner"
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,8 @@ def test_the_parts_of_the_turn_are_the_prompt_and_the_picture_its_pixels(templat
     for part in content(one):
         text += part["text"] if part["type"] == "text" else prompts.IMAGE
         pictures += [part["image_url"]["url"]] if part["type"] == "image_url" else []
-    assert f"{prompts.BEGIN}{prompts.OPEN}{text}{prompts.CLOSE}" == one.prompt
+    marked = f"{prompts.BEGIN}{prompts.OPEN}{text}{prompts.CLOSE}"
+    assert one.prompt == (marked if one.prompt.startswith(prompts.BEGIN) else text)
     (url,) = pictures
     with Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,")))) as picture:
         assert np.array_equal(np.asarray(picture), one.image)
@@ -396,3 +399,64 @@ def test_a_server_of_something_else_is_said(models: Any, start: Callable[[Behavi
     server.models = models
     with pytest.raises(TransientError, match="no list of models"):
         captioners.identify(config(server))
+
+
+# --- constrained ---------------------------------------------------------------------------------------------------
+
+
+def constrained(text: str, start: Callable[[Behaviour], Hostile], finish_reason: str = "stop") -> CaptionResult:
+    server = start(lambda asked: asked.send(200, completion(text, finish_reason=finish_reason)))
+    return load(server, decoding="constrained")([request(0)])[0]
+
+
+@pytest.mark.parametrize(("who", "field"), [("vllm", "structured_outputs"), ("sglang", "ebnf")])
+def test_the_grammar_goes_into_the_servers_own_field(
+    who: str, field: str, start: Callable[[Behaviour], Hostile]
+) -> None:
+    server = start(lambda asked: asked.send(200, completion("a dog")))
+    server.models = {"data": [wrong.MODELS[0] | {"owned_by": who}]}
+    load(server, decoding="constrained")([request(0)])
+    grammar = tag_grammar.text_for(request(0).detections)
+    assert server.asked[-1].body[field] == ({"grammar": grammar} if who == "vllm" else grammar)
+    load(server)([request(0)])
+    assert field not in server.asked[-1].body
+
+
+def test_a_server_of_which_no_such_field_is_known_is_not_asked(start: Callable[[Behaviour], Hostile]) -> None:
+    server = start(wrong.answer)
+    server.models = {"data": [{"id": "m"}]}
+    with pytest.raises(ConfigError, match='decoding = "free"'):
+        load(server, decoding="constrained")
+
+
+def test_a_server_that_passes_over_the_grammar_is_found_out(start: Callable[[Behaviour], Hostile]) -> None:
+    result = constrained(tags.render("object", "dog", ["dog-7"], "a dog"), start)
+    assert "did not keep to the grammar" in (result.error or "")
+
+
+WHOLE = "Here " + tags.render("object", "person", ["person-0"], "a man") + " waits"
+TAG = tags.render("location", "wall", ["wall-0"], "by the wall")
+
+
+@pytest.mark.parametrize("length", range(len(TAG)))
+def test_what_stands_in_a_tag_that_was_cut_off_is_left_out(length: int, start: Callable[[Behaviour], Hostile]) -> None:
+    result = constrained(WHOLE + TAG[:length], start, "length")
+    assert (result.text, result.finish_reason, result.error) == (WHOLE, "length", None)
+
+
+def test_a_whole_caption_at_the_limit_stays_as_it_is(start: Callable[[Behaviour], Hostile]) -> None:
+    assert constrained(WHOLE + TAG, start, "length").text == WHOLE + TAG
+
+
+def test_by_the_grammars_text_alone_no_caption_is_at_fault(serve: Callable[..., tuple[str, Any]]) -> None:
+    """Over the socket, with the EBNF read by llguidance: what is sent is a grammar, and it suffices."""
+    url, _ = serve({"toyworld": CaptionConfig(checkpoint=str(TRAINED), device="cpu")})
+    how = {"checkpoint": "toyworld", "temperature": 1.0, "max_new_tokens": 40}
+    asked = [replace(one, prompt=prompts.render("groundcap-story", one.detections)) for one in requests(16)]
+    free, kept = (captioners.load(config(url, decoding=mode, **how))(asked) for mode in ("free", "constrained"))
+    assert any(caption_check.check(one.text, asked[0].detections).codes for one in free)
+    assert [one.error for one in kept] == [None] * len(kept)
+    said = [one.text for one in kept if one.text]  # one that was cut off in the tag it begins with has none
+    assert [text for text in said if caption_check.check(text, asked[0].detections).codes] == []
+    assert sum("<" in text for text in said) > 2
+    assert "length" in {one.finish_reason for one in kept}

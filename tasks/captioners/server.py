@@ -32,6 +32,7 @@ from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, ser
 from tasks.errors import CheckpointError, ConfigError, TransientError
 
 CONSTRAINS = True
+"""Whether captions can be kept to their grammar; see tasks.captioners.can_constrain."""
 FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": "length"}
 """What servers say, and what it is here. Anything else is an error."""
 DECIDING = ("id", "root", "parent")
