@@ -89,7 +89,7 @@ class Frame(Row):
     movie_id: Annotated[str, "movies.movie_id"]
     shot_index: Annotated[int, "shots.shot_index"]
     frame_index: Annotated[int, "from 0 within the movie, over the extracted frames"]
-    pts_seconds: Annotated[float, "presentation time, counted from the movie's first frame; 0 where a dataset has no times"]
+    pts_seconds: Annotated[float, "presentation time, from the movie's first frame; 0 where a dataset has none"]
     width: Annotated[int, "of the stored picture in pixels"]
     height: Annotated[int, "of the stored picture in pixels"]
     image: Annotated[Image, "the picture"]
@@ -279,9 +279,34 @@ class Summary(Row):
     metric: Annotated[str, "name of the metric, with its way of averaging where there are two"]
     group: Annotated[str, "which captions: 'all', or 'movie=<movie_id>'; docs/data.md has those of panoptic quality"]
     value: Annotated[float | None, "null where it could not be computed; then `reason` says why"]
+    low: Annotated[float | None, "lower bound of its 95 % interval over resampled frames; null without one"] = None
+    high: Annotated[float | None, "upper bound of it"] = None
     captions: Annotated[int, "captions counted, the failed ones included; images, of panoptic quality"]
-    signature: Annotated[str, "how it was computed: implementation, version, tokenizer, convention"]
+    signature: Annotated[str, "how it was computed, in one line; its parts stand in `metrics`"]
     reason: Annotated[str | None, "why there is no value; null when there is one"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric(Row):
+    """What one value of a captioner's summaries is, and how it was computed. Values compare where all this is equal."""
+
+    table: ClassVar[str] = "metrics"
+    key: ClassVar[tuple[str, ...]] = ("captioner", "metric")
+    references: ClassVar[dict[str, str]] = {}
+
+    captioner: Annotated[str, "summaries.captioner"]
+    metric: Annotated[str, "summaries.metric"]
+    family: Annotated[str, "file in tasks/metrics that computes it: its name in the configuration"]
+    meaning: Annotated[str, "what it says"]
+    higher_is_better: Annotated[bool | None, "false: lower is; null: neither, as of counts and lengths"]
+    reads: Annotated[str, "what it is computed from"]
+    version: Annotated[str, "of the metric; another one may give other numbers"]
+    tokenizer: Annotated[str, "how texts were cut into words; empty where they were not"]
+    settings: Annotated[str, "conventions and parameters"]
+    libraries: Annotated[str, "packages that compute it, with versions; empty: this project alone"]
+    models: Annotated[str, "JSON object: models that were asked, and the digests of their weights"]
+    references_digest: Annotated[str, "16 digits of sha256 over all references used; empty where none are read"]
+    resamples: Annotated[int, "how many the intervals are from"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,9 +338,9 @@ TABLES: dict[str, type[Row]] = {
     row.table: row
     for row in (
         Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Choice, Reference, Score, Summary,
-        StageRun,
+        Metric, StageRun,
     )
 }  # fmt: skip
 
-BY_CAPTIONER = frozenset({"captions", "mentions", "violations", "verdicts", "choices", "scores"})
+BY_CAPTIONER = frozenset({"captions", "mentions", "violations", "verdicts", "choices", "scores", "metrics"})
 """Tables that stand side by side for several captioners: their path has a captioner= folder."""
