@@ -3,13 +3,18 @@
 Every figure that is said to come from seeing has to be well above what the same captioner gets with another picture.
 """
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from toyworld import report
 from toyworld.grounding_report import Row
+from toyworld.model_cards import write_card
 from toyworld.seeds import TEST
+
+pytestmark = pytest.mark.timeout(900)  # two hundred captions, on whatever machine beside whatever else
 
 SCENES = 50
 QUALITY_FLOORS = {"pq": 0.82, "pq_things": 0.74, "pq_stuff": 0.95}
@@ -58,3 +63,25 @@ def test_the_report_prints_bars_controls_and_what_is_missed(measured: dict[str, 
     marked = {key for key, name in report.QUALITY_NAMES.items()
               if any(line.startswith(f"{name} ") and line.endswith("missed") for line in said)}  # fmt: skip
     assert marked == missed
+    told = [line for line in report.lines_of("captioner", measured) if "   missed" in line]
+    bars = [row for row in measured["on_truth"] if row.at_least is not None and row.name != report.ON_DETECTOR]
+    bars += [row for row in measured["on_detector"] if row.name == report.ON_DETECTOR]
+    low = [row.name for row in bars if row.value < (row.at_least or 0)]
+    assert [line[:32].strip() for line in told] == low
+
+
+def test_a_card_has_its_own_figures_and_the_notes_of_its_run(tmp_path: Path) -> None:
+    folder, run = tmp_path / "detector", tmp_path / "run"
+    folder.mkdir(), run.mkdir()
+    shutil.copy(report.CHECKPOINTS / "detector" / "model.safetensors", folder)
+    (run / "plan.json").write_text('{"seed": 7, "batch": 12}')
+    (run / "log.jsonl").write_text('{"step": 50, "seconds": 60}\n{"step": 1234, "seconds": 120}\n')
+    write_card(folder, "detector", run, 500, ["panoptic quality   0.9"])
+    card = (folder / "README.md").read_text("utf-8")
+    for said in ("1,234 steps in 2 minutes", "seed 7, batch 12", "    panoptic quality   0.9", "on 500 scenes"):
+        assert said in card
+    assert "wrong picture" not in card
+    (run / "notes.md").write_text("It began with other weights.\n")
+    write_card(folder, "detector", run, 500, ["panoptic quality   0.9"])
+    added = set((folder / "README.md").read_text("utf-8").splitlines()) - set(card.splitlines())
+    assert added == {"It began with other weights."}
