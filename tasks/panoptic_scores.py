@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.store import Store, TableRef
-from storage.tables import Detection, Summary
+from storage.tables import Detection, Metric, Summary
 from tasks.errors import PanopticError
 from tasks.frame_index import FrameIndex, NoFrameError
 from tasks.masks import Mask
@@ -25,7 +25,12 @@ CONVENTION = (
     "panopticapi's rules: IoU above 0.5 matches, void and crowd are nobody's error, a picture without prediction "
     "counts as missed, means over the categories that occur"
 )
-METRICS = ("panoptic_quality", "segmentation_quality", "recognition_quality")
+METRICS = {
+    "panoptic_quality": "segmentation quality times recognition quality of a category, mean over categories",
+    "segmentation_quality": "IoU of matched segments, mean of a category, then over categories",
+    "recognition_quality": "F1 of found segments, mean over categories",
+}
+"""Names of the values, with their meaning."""
 Found = tuple[SegmentMap, dict[int, int]]
 """A segment map, and the category of each of its segments."""
 
@@ -221,7 +226,7 @@ class _Compared:
 def write_scores(scores: PanopticScores, name: str, store: Store) -> TableRef:
     """Write the rows under a name; those that stood there under it are replaced."""
     output = store.output(
-        [Summary],
+        [Summary, Metric],
         stage="panoptic",
         shard=SHARD,
         config=_Compared(name=name, truth=scores.truth.sha256, predictions=scores.predictions),
@@ -229,6 +234,26 @@ def write_scores(scores: PanopticScores, name: str, store: Store) -> TableRef:
         captioner=name,
     )
     with output.writer() as write:
-        for row in scores.rows(name):
+        for row in (*scores.rows(name), *_described(scores, name)):
             write(row)
     return output.ref
+
+
+def _described(scores: PanopticScores, name: str) -> Iterator[Metric]:
+    truth = scores.truth
+    for metric, meaning in METRICS.items():
+        yield Metric(
+            captioner=name,
+            metric=metric,
+            family="panoptic",
+            meaning=meaning,
+            higher_is_better=True,
+            reads=f"panoptic truth {truth.path.name} {truth.sha256[:16]}; predictions {scores.predictions}",
+            version=str(VERSION),
+            tokenizer="",
+            settings=CONVENTION,
+            libraries="",
+            models="{}",
+            references_digest="",
+            resamples=0,
+        )

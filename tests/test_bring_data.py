@@ -92,9 +92,13 @@ def test_panoptic_quality_of_a_store_s_detections(
         stands = asked.sql(
             "select metric, \"group\", value, captions from summaries where captioner = 'm2f'"
         ).fetchall()
+    with catalog.connect(store.location) as asked:
+        told = asked.sql("select metric, family from metrics where captioner = 'm2f' order by 1").fetchall()
     assert ("panoptic_quality", "stuff", 0.5, 3) in stands
     assert ("recognition_quality", "category=grass-merged", 0.5, 3) in stands
     assert len(stands) == 3 * (3 + 3)
+    names = ("panoptic_quality", "recognition_quality", "segmentation_quality")
+    assert told == [(name, "panoptic") for name in names]
 
 
 def seen(object_id: str, segment_id: int, pixels: NDArray[np.bool_]) -> Detection:
