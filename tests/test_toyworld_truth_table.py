@@ -28,8 +28,8 @@ def test_the_truth_is_perfect(drawn: tuple[Plan, str, Store]) -> None:
     assert said["shot boundaries found"] == "3 of 3"
     assert said["frames with a truth"] == "12"
     assert {said["panoptic quality"], said["things"], said["stuff"]} == {"1.00"}
-    assert {value for what, value in said.items() if what.startswith("true: ")} <= {"1.00", "-"}
-    assert said["true: kind of person"] == "1.00"
+    assert {value for what, value in said.items() if what.startswith("true claims, ")} <= {"1.00", "-"}
+    assert said["true claims, kind of person"] == "1.00"
 
 
 def test_another_movie_s_truth_is_not(drawn: tuple[Plan, str, Store]) -> None:
@@ -40,4 +40,4 @@ def test_another_movie_s_truth_is_not(drawn: tuple[Plan, str, Store]) -> None:
     assert len(list(truth_table.rows_of(store, Caption, movie_id, CAPTIONER))) == 2 * len(frames)
     said = {line.what.strip(): line.value for line in truth_table.compare(store, movie_id, CAPTIONER, other)}
     assert float(said["things"]) < 0.3
-    assert float(said["true: kind of person"]) < 0.6
+    assert float(said["true claims, kind of person"]) < 0.6

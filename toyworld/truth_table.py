@@ -66,8 +66,8 @@ def compare(store: Store, movie_id: str, captioner: str, plan: Plan) -> list[Lin
     tallies = tally(told)
     for name in CLAIMS:
         one = tallies[name]
-        remark = f"{one.right} of {one.asked} claims; always the same answer: {one.best_constant:.2f}"
-        lines.append(Line(f"true: {name}", f"{one.accuracy:.2f}" if one.asked else "-", remark))
+        remark = f"{one.right} of {one.asked} claims; the best constant answer: {one.best_constant:.2f}"
+        lines.append(Line(f"true claims, {name}", f"{one.accuracy:.2f}" if one.asked else "-", remark))
     return lines
 
 
