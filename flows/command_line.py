@@ -144,9 +144,9 @@ def _demo(options: argparse.Namespace) -> int:
     report, against_truth = run_demo(Path(options.movies), options.store, verbose=options.verbose)
     if against_truth:  # else steps failed: the tables would be empty
         with catalog.connect(options.store) as store:
-            for name in ("captions_and_verdicts", "summaries_by_captioner"):
+            for name, most in (("captions_and_verdicts", 16), ("summaries_by_captioner", 60)):
                 print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
-                catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
+                catalog.show(catalog.ask(store, name), max_rows=most, max_width=_width())
         print("\nHeld against the truth of the drawn movie")
         for line in against_truth:
             print(f"    {line.what:32} {line.value:>8}   {line.remark}".rstrip())
