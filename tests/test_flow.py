@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 CLIPS = Path(__file__).parent / "data" / "videos"
 MOVIES = ["sintel140_h264.mp4", "big_buck_bunny_432_433.webm"]
 BAD = ["empty.mp4", "audio_only.m4a", "trunc60_faststart.mp4"]
-STAGES = ["extract", "detect", "caption", "check", "score", "summarise"]
+STAGES = ["extract", "detect", "caption", "check", "choose", "score", "summarise"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_changed_prompt_recomputes_captions_and_what_follows_only(tmp_path: Pa
     before = files_of(store)
     assert run(store, movies, scripted_profile(tmp_path, template="groundcap-story")) == 0
     changed = {path.split("/")[0] for path, stamp in files_of(store).items() if before.get(path) != stamp}
-    assert changed == {"captions", "verdicts", "mentions", "violations", "scores", "summaries"}
+    assert changed == {"captions", "verdicts", "mentions", "violations", "choices", "scores", "summaries"}
     assert check_store(str(store)) == []
 
 
