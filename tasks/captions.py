@@ -28,6 +28,7 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     TransientError when the device is lost, and the captioner's own error (TransientError for memory) when it fails on
     every one of several captions: then the frames are not to blame, and the next run shall try again.
     """
+    config = captioners.completed(config)
     name = captioner_name(config)
     origin = captioners.identify(config)
     output = store.output(

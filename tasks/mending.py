@@ -192,7 +192,7 @@ def asked_again(captioner: CaptionConfig, config: MendConfig, attempt: int) -> C
         again = replace(captioner, decoding="constrained")
     if attempt == 1 and again != captioner:
         return again
-    return replace(again, temperature=captioner.temperature or config.temperature)
+    return replace(again, temperature=captioner.temperature or config.temperature, num_beams=0)  # beams are not sampled
 
 
 def _jobs(

@@ -8,6 +8,9 @@ system and a user turn:
     <s>[INST]system text, blank line, user text[/INST]            then, for training:  caption</s>
 
 `[IMG]` stands once for the picture; the captioner puts as many image tokens there as the picture has.
+
+Captioners that cite nothing are asked without detections and without markup: `[IMG]`, and the words that a caption is
+to go on from, if any.
 """
 
 import hashlib
@@ -31,10 +34,12 @@ _SYSTEM = (
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt's words. `user` has `{detections}` and `[IMG]` in it, once each."""
+    """A prompt's words. `user` has `[IMG]` in it, and `{detections}` when the template is grounded, once each."""
 
     system: str
     user: str
+    grounded: bool = True
+    """Whether the detections are listed. If not, the prompt has no chat markup either."""
 
     @property
     def digest(self) -> str:
@@ -53,6 +58,9 @@ TEMPLATES = {
         system=f"{_SYSTEM} Please generate a detailed caption that describes the scene.",
         user=f"{IMAGE}\n[DETECTIONS]\n{{detections}}[/DETECTIONS]",
     ),
+    "plain": Template(system="", user=IMAGE, grounded=False),
+    # What BLIP-2 was trained to go on from, and was evaluated with.
+    "a-photo-of": Template(system="", user=f"{IMAGE}a photo of", grounded=False),
 }
 
 
@@ -76,6 +84,7 @@ def _line(detection: Detection) -> str:
 def render(name: str, detections: Sequence[Detection], caption: str | None = None) -> str:
     """The whole text the model reads, from `<s>` on; with a `caption`, a training sample that ends in `</s>`.
 
+    Of a template that is not grounded only its words, see `plain_words`.
     Raises UnknownNameError for a template that is not there, ConfigError when a detection or the caption contains
     one of the tokenizer's control words: it would be read as one, and end or begin something.
     """
@@ -86,8 +95,21 @@ def render(name: str, detections: Sequence[Detection], caption: str | None = Non
             raise ConfigError(
                 f"{found[0]!r} may not stand in a detection or caption: the tokenizer takes it as a command."
             )
+    if not words.grounded:
+        return words.user + (caption or "")
     prompt = f"{BEGIN}{OPEN}{words.system}\n\n{words.user.format(detections=listed)}{CLOSE}"
     return prompt if caption is None else f"{prompt}{caption}{END}"
+
+
+def plain_words(prompt: str) -> str:
+    """The words that a caption is to go on from, of a prompt without detections; may be empty.
+
+    Raises ValueError for a prompt that has chat markup, or does not begin with its one `[IMG]`.
+    """
+    words = prompt.removeprefix(IMAGE)
+    if words == prompt or any(word in words for word in CONTROL):
+        raise ValueError(f"the prompt is not {IMAGE} with nothing but words after it. Take a template such as 'plain'.")
+    return words
 
 
 def around_picture(prompt: str) -> tuple[str, str]:

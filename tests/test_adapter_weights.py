@@ -329,7 +329,7 @@ def test_memory_that_does_not_suffice_for_an_adapter_is_transient(
     def full(*_args: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(pixtral, "_loaded", {})
+    monkeypatch.setattr(pixtral, "_models", replace(pixtral._models, held={}))
     monkeypatch.setattr(f"tasks.adapter_weights.{step}", full)
     with pytest.raises(TransientError, match="loading"):
         pixtral.load(replace(config, merge_adapter=True))

@@ -342,7 +342,8 @@ def test_an_empty_shard_is_an_empty_file(store: Store) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "a/b"}, {"name": "a b"}, {"max_new_tokens": 0}, {"candidates": 0}, {"batch_size": -1},
+        {"name": "a/b"}, {"name": "a b"}, {"max_new_tokens": -1}, {"num_beams": -1}, {"candidates": 0},
+        {"batch_size": -1}, {"num_beams": 2, "temperature": 0.5},
         {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"candidates": 2},
         {"dtype": "int8"},
     ],

@@ -7,15 +7,17 @@ import pytest
 
 from flows.read_configuration import PipelineConfig, profiles, read_configuration
 from flows.run_state import not_taken
+from tasks.captioners import completed
 from tasks.errors import ConfigError, UnknownNameError
 
 
-@pytest.mark.parametrize("name", ["demo", "groundcap"])
+@pytest.mark.parametrize("name", ["demo", "groundcap", "blip", "blip2"])
 def test_ready_profiles_load(name: str) -> None:
     assert name in profiles()
     config = read_configuration(name)
     assert config.frames.keyframes_per_shot == 3
     assert read_configuration(config) is config
+    assert completed(config.caption).max_new_tokens > 0, "template and backend agree"
 
 
 def test_groundcap_is_the_published_system() -> None:

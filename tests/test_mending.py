@@ -135,6 +135,8 @@ def test_a_captioner_that_can_is_held_to_the_grammar_first_greedily() -> None:
     assert asked_again(bound, mend, 1).temperature == 0.5
     warm = replace(config, temperature=1.2)
     assert [asked_again(warm, mend, attempt).temperature for attempt in (1, 2)] == [1.2, 1.2]
+    beams = CaptionConfig(backend="blip", num_beams=5)
+    assert asked_again(beams, mend, 1) == replace(beams, temperature=0.5, num_beams=0)
 
 
 def test_only_what_the_stage_reads_makes_it_work_anew(store: Store, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that a test spoils are not met again."""
-    monkeypatch.setattr(pixtral, "_loaded", dict(pixtral._loaded))
+    monkeypatch.setattr(pixtral, "_models", replace(pixtral._models, held=dict(pixtral._models.held)))
 
 
 # --- requests that cannot be read ------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_memory_that_does_not_suffice_for_loading_is_transient(
     def full(*_args: Any, **_given: Any) -> Any:
         raise raised
 
-    monkeypatch.setattr(pixtral, "_loaded", {})
+    monkeypatch.setattr(pixtral, "_models", replace(pixtral._models, held={}))
     monkeypatch.setattr(pixtral.LLAVA, "from_pretrained", full)
     with pytest.raises(TransientError, match="loading"):
         pixtral.load(config)

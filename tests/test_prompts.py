@@ -10,6 +10,7 @@ from tasks.captioners import CaptionConfig
 from tasks.errors import ConfigError, UnknownNameError
 
 GOLDEN = Path(__file__).parent / "golden"
+GROUNDED = sorted(name for name, one in prompts.TEMPLATES.items() if one.grounded)
 CARD = """
 sky-0: 0.41,0.00,0.20,0.15 | sky-1: 0.62,0.00,0.26,0.10 | wall-0: 0.01,0.02,0.35,0.86 | person-0: 0.38,0.35,0.12,0.40 |
 person-1: 0.45,0.35,0.08,0.39 | wall-1: 0.39,0.10,0.35,0.48 | person-2: 0.71,0.29,0.20,0.51 |
@@ -59,7 +60,7 @@ def test_prompt_order_is_the_detections_own_whatever_order_they_come_in() -> Non
     )
 
 
-@pytest.mark.parametrize("name", sorted(prompts.TEMPLATES))
+@pytest.mark.parametrize("name", GROUNDED)
 def test_a_training_sample_is_the_prompt_with_the_caption_after_it(name: str) -> None:
     """The trap of Pixtral's 2024 chat template: with a caption after it, the system text was gone."""
     prompt, sample = prompts.render(name, card_detections()), prompts.render(name, card_detections(), "A caption.")
@@ -69,7 +70,7 @@ def test_a_training_sample_is_the_prompt_with_the_caption_after_it(name: str) ->
     assert sample.count("[IMG]") == sample.count("[INST]") == sample.count("[/INST]") == 1
 
 
-@pytest.mark.parametrize("name", sorted(prompts.TEMPLATES))
+@pytest.mark.parametrize("name", GROUNDED)
 def test_a_frame_without_detections_has_an_empty_list(name: str) -> None:
     assert "[DETECTIONS]\n[/DETECTIONS]" in prompts.render(name, [])
 
@@ -97,3 +98,16 @@ def test_an_unknown_template_answers_with_the_nearest() -> None:
 def test_templates_and_prompts_have_digests_of_their_own() -> None:
     assert len({one.digest for one in prompts.TEMPLATES.values()}) == len(prompts.TEMPLATES)
     assert prompts.digest("a") == "ca978112ca1bbdca"  # sha256("a") as the standard's test vectors give it
+
+
+@pytest.mark.parametrize(("name", "words"), [("plain", ""), ("a-photo-of", "a photo of")])
+def test_a_plain_prompt_is_the_picture_and_words_whatever_is_there(name: str, words: str) -> None:
+    assert prompts.render(name, card_detections()) == prompts.render(name, []) == f"[IMG]{words}"
+    assert prompts.plain_words(prompts.render(name, [])) == words
+    assert prompts.render(name, [], " a dog") == f"[IMG]{words} a dog"
+
+
+@pytest.mark.parametrize("prompt", [prompts.render(name, []) for name in GROUNDED] + ["", "a [IMG]", "[IMG][IMG]"])
+def test_a_prompt_with_more_than_words_is_no_plain_one(prompt: str) -> None:
+    with pytest.raises(ValueError, match="nothing but words"):
+        prompts.plain_words(prompt)

@@ -1,13 +1,15 @@
 """The seam to captioners: picture and prompt in, caption out. A backend is one file here; its name is its config value.
 
 A backend has two functions: `identify(config)`, which says what model it would use without loading it, so that finished
-work is recognised at once, and `load(config)`. One that can keep to the grammar of a frame says `CONSTRAINS = True`.
+work is recognised at once, and `load(config)`. One that can keep to the grammar of a frame says `CONSTRAINS = True`;
+one that is asked without detections and cites nothing, `GROUNDED = False`; one that can search with beams,
+`BEAMS = True`; and one whose captions are not as long as Pixtral's has DEFAULTS of its own.
 """
 
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +32,7 @@ __all__ = [
     "StreamingCaptioner",
     "available",
     "can_constrain",
+    "completed",
     "identify",
     "load",
 ]
@@ -37,6 +40,9 @@ __all__ = [
 NAME = re.compile(r"[A-Za-z0-9._-]*")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DECODINGS = ("free", "constrained")
+PIXTRAL = "mistral-community/pixtral-12b"
+DEFAULTS = {"max_new_tokens": 512, "num_beams": 1}
+"""What a backend takes where the configuration leaves it open, unless it has DEFAULTS of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,7 @@ class CaptionConfig:
     """Under which the captions stand in the store: letters, digits, `._-`. Empty: the backend's name."""
     backend: str = "pixtral"
     """File name in tasks/captioners."""
-    checkpoint: str = field(default="mistral-community/pixtral-12b", metadata=EXECUTION)
+    checkpoint: str = field(default=PIXTRAL, metadata=EXECUTION)
     """Hub id or folder; for `scripted` a JSON file; for `server` the model's name there. Not hashed: the digest of what
     lies there is, or what the server says of it."""
     revision: str | None = field(default=None, metadata=EXECUTION)
@@ -65,8 +71,11 @@ class CaptionConfig:
     decoding: str = "free"
     """free: what the model says, as it was published, so the default. constrained: only what keeps to the grammar of
     the frame's tags (tasks/tag_grammar.py): no caption has a violation then."""
-    max_new_tokens: int = 512
-    """A caption is cut off here; then its finish_reason is `length`."""
+    max_new_tokens: int = 0
+    """A caption is cut off here; then its finish_reason is `length`. 0: the backend's own, 512 for Pixtral."""
+    num_beams: int = 0
+    """Captions that are pursued side by side, of which the likeliest is taken. 0: the backend's own, 1 for most and
+    when sampling."""
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
@@ -88,7 +97,7 @@ class CaptionConfig:
         """Check ranges. Raises ConfigError, or UnknownNameError for a template or decoding that is not there."""
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"name {self.name!r}: only letters, digits and ._- may stand in a captioner's name.")
-        for name, least in {"max_new_tokens": 1, "candidates": 1, "batch_size": 0}.items():
+        for name, least in {"max_new_tokens": 0, "num_beams": 0, "candidates": 1, "batch_size": 0}.items():
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"{name} is {value}; it has to be at least {least}.")
         if not 0 <= self.temperature < float("inf"):
@@ -97,6 +106,8 @@ class CaptionConfig:
             raise ConfigError(f"top_p is {self.top_p}; it has to be above 0, and at most 1.")
         if self.candidates > 1 and self.temperature == 0:
             raise ConfigError("more than one candidate needs a temperature above 0: greedy ones are all alike.")
+        if self.num_beams > 1 and self.temperature > 0:
+            raise ConfigError("beams are searched, not sampled: set num_beams = 1, or temperature = 0.")
         if self.decoding not in DECODINGS:
             raise UnknownNameError("decoding", self.decoding, list(DECODINGS))
         if self.dtype not in DTYPES:
@@ -206,8 +217,30 @@ def identify(config: CaptionConfig) -> Origin:
 
 def load(config: CaptionConfig) -> Captioner:
     """The captioner for a configuration. Models are held by the backend: one per process, whoever asks."""
-    captioner: Captioner = _backend(config).load(config)
+    captioner: Captioner = _backend(config).load(completed(config))
     return captioner
+
+
+def completed(config: CaptionConfig) -> CaptionConfig:
+    """The configuration with the backend's own values where it leaves them open.
+
+    Raises ConfigError for what the backend cannot do, UnknownNameError when there is no such backend.
+    """
+    backend = _backend(config)
+    grounded = getattr(backend, "GROUNDED", True)
+    if prompts.template(config.template).grounded != grounded:
+        fitting = [name for name, one in prompts.TEMPLATES.items() if one.grounded == grounded]
+        raise ConfigError(
+            f"template {config.template!r} {'lists no' if grounded else 'lists'} detections, which the captioner "
+            f"{config.backend!r} {'has to be told' if grounded else 'does not read'}. Take {' or '.join(fitting)}."
+        )
+    if not grounded and config.checkpoint == PIXTRAL:
+        raise ConfigError(f"the captioner {config.backend!r} needs a checkpoint: hub id or folder of its model.")
+    said = getattr(backend, "DEFAULTS", DEFAULTS)
+    beams = config.num_beams or (said["num_beams"] if config.temperature == 0 else 1)
+    if beams > 1 and not getattr(backend, "BEAMS", False):
+        raise ConfigError(f"the captioner {config.backend!r} cannot search with beams. Set num_beams = 1.")
+    return replace(config, max_new_tokens=config.max_new_tokens or said["max_new_tokens"], num_beams=beams)
 
 
 def can_constrain(backend: str) -> bool:

@@ -6,7 +6,6 @@ tasks/continuous_batching.py, not by `generate`; what many prompts begin with is
 ours alone.
 """
 
-import logging
 import math
 import threading
 from collections import defaultdict, deque
@@ -18,16 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import GenerationConfig, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
-from tasks.accelerator import device_errors, loading, pick_device, pick_dtype
-from tasks.adapter_weights import apply_adapter
-from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
-from tasks.checkpoints import Checkpoint, find_checkpoint
+from tasks.accelerator import device_errors
+from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin, completed
 from tasks.continuous_batching import ContinuousBatch, Prompt, Row, Settings
 from tasks.errors import CheckpointError
 from tasks.frame_work import UNWORKABLE, reason
+from tasks.loaded_models import Models, Order, origin, read_model
 from tasks.mistral_layers import Prefix, read_prefix
 from tasks.pixtral_inputs import Inputs, PixtralInputs
 from tasks.read_ahead import ReadAhead
@@ -37,12 +34,9 @@ from tasks.token_vocabulary import Vocabulary
 
 CONSTRAINS = True
 LLAVA: Any = LlavaForConditionalGeneration
-SETTINGS: Any = GenerationConfig
 
 AHEAD = 16
 """Requests that are read while captions are written. They hold their pictures."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +57,9 @@ class Loaded:
         return Grammars(Vocabulary(self.inputs.tokenizer, self.model.config.text_config.vocab_size))
 
 
-_loaded: dict[tuple[str, ...], Loaded] = {}
-_lock = threading.Lock()
-
-
 def identify(config: CaptionConfig) -> Origin:
     """Digests of the checkpoint and the adapter. Raises CheckpointError."""
-    checkpoint, adapter = _find(config)
-    weights = {"checkpoint": checkpoint.digest} | ({"adapter": adapter.digest} if adapter else {})
-    return Origin(checkpoint.label, adapter.label if adapter else None, weights)
+    return origin(config)
 
 
 def load(config: CaptionConfig) -> "PixtralCaptioner":
@@ -80,60 +68,21 @@ def load(config: CaptionConfig) -> "PixtralCaptioner":
     Raises CheckpointError when it is not Pixtral or the adapter is not its own, TransientError when memory does not
     suffice.
     """
-    checkpoint, adapter = _find(config)
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
-    place = f"{device.type}:{device.index or 0}"  # cuda and cuda:0 are the same
-    how = ("merged" if config.merge_adapter else "beside") if adapter else ""
-    key = (checkpoint.digest, adapter.digest if adapter else "", how, place, str(dtype))
-    with _lock:
-        if key not in _loaded:
-            with loading(config.checkpoint):
-                _loaded[key] = _load(checkpoint, adapter, device, dtype, merge=config.merge_adapter)
-        if config.decoding == "constrained":
-            _ = _loaded[key].grammars  # made here, where the lock is held and errors are expected
-        return PixtralCaptioner(_loaded[key], config)
+    loaded = _models.get(config)
+    if config.decoding == "constrained":
+        with loaded.lock:
+            _ = loaded.grammars  # made here, where errors are expected
+    return PixtralCaptioner(loaded, completed(config))
 
 
-def _find(config: CaptionConfig) -> tuple[Checkpoint, Checkpoint | None]:
-    checkpoint = find_checkpoint(config.checkpoint, config.revision)
-    return checkpoint, find_checkpoint(config.adapter) if config.adapter else None
+def _load(order: Order) -> Loaded:
+    inputs = PixtralInputs(order.checkpoint.folder)
+    model, notes = read_model(LLAVA, "Pixtral (model type llava)", order)
+    _check_agreement(model, inputs, order.checkpoint.folder)
+    return Loaded(model, inputs, order.device, notes)
 
 
-def _load(
-    checkpoint: Checkpoint, adapter: Checkpoint | None, device: torch.device, dtype: torch.dtype, *, merge: bool
-) -> Loaded:
-    inputs = PixtralInputs(checkpoint.folder)
-    model = _load_model(checkpoint.folder, device, dtype)
-    _check_agreement(model, inputs, checkpoint.folder)
-    notes: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch."), "device": device.type}
-    if adapter:
-        model, applied = apply_adapter(model, adapter.folder, merge=merge)
-        notes["adapter"] = applied.as_notes()
-    # A checkpoint's generation_config.json may ask for beams, penalties or sampling. They are not asked.
-    model.generation_config = SETTINGS()
-    return Loaded(model.eval().requires_grad_(False), inputs, device, notes)
-
-
-def _load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    try:
-        with device_errors():
-            model, info = LLAVA.from_pretrained(
-                folder,
-                dtype=dtype,
-                device_map={"": device},  # straight onto the device, not through a copy in main memory
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded as Pixtral (model type llava): {error}") from error
-    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "mismatched_keys") if info[kind]}
-    if wrong:
-        raise CheckpointError(f"{folder} does not have all of Pixtral's weights, or not in its shapes: {wrong!s:.500}")
-    if info["unexpected_keys"]:
-        log.warning("%s has weights that Pixtral does not use: %s", folder, sorted(info["unexpected_keys"])[:5])
-    return model
+_models = Models(_load)
 
 
 def _check_agreement(model: Any, inputs: PixtralInputs, folder: Path) -> None:
