@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.bring_data import add_commands
+from flows.compare_captions import add_compare
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     add_commands(lambda name, text: _command(commands, name, text), _store_option)
+    add_compare(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 

@@ -29,11 +29,12 @@ class VectorFile:
         self._shape = [self._shape[0] + len(vectors), vectors.shape[1]]
 
     def read(self) -> Vectors:
-        """(rows, dimensions)."""
-        self._file.flush()
-        if not self._shape[0]:
-            return np.zeros((0, 1), dtype=np.float32)
-        return np.memmap(self._file, dtype=np.float32, mode="r", shape=tuple(self._shape))
+        """(rows, dimensions). No more can be added."""
+        with self._file:  # what is mapped stays
+            self._file.flush()
+            if not self._shape[0]:
+                return np.zeros((0, 1), dtype=np.float32)
+            return np.memmap(self._file, dtype=np.float32, mode="r", shape=tuple(self._shape))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""The command `compare`: two captioners on the frames that both have."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+
+from flows.bring_data import Add
+from storage.store import Store
+
+FOOT = (
+    "interval: 95 %, of a less b; p: how often chance makes such a difference, of one metric alone; -: see the reason"
+)
+
+
+def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the command to the parser."""
+    compare = add("compare", "two captioners on the frames that both have: differences, intervals, p-values")
+    compare.add_argument("--captioners", nargs=2, required=True, metavar=("A", "B"), help="names in `captions`")
+    compare.add_argument("--metrics", nargs="+", metavar="NAME", help="files in tasks/metrics (default: all)")
+    compare.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    store_option(compare)
+    compare.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from tasks.compare_captioners import Comparison, compare_captioners
+    from tasks.score_config import ScoreConfig
+
+    one, other = options.captioners
+    found = compare_captioners(one, other, Store(options.store), ScoreConfig(metrics=options.metrics))
+    if options.format == "json":
+        for row in found:
+            print(json.dumps({"captioners": [one, other]} | dataclasses.asdict(row)))
+        return 0
+
+    def line(row: Comparison) -> str:
+        numbers = [_number(value) for value in (row.one, row.other, row.difference)]
+        between = f"[{_number(row.low)}, {_number(row.high)}]" if row.low is not None else "-"
+        direction = {True: "higher", False: "lower", None: ""}[row.higher_is_better]
+        said = [f"{row.metric:36}", *(f"{one:>10}" for one in numbers), f"{between:>22} {_number(row.p_value):>8}"]
+        return " ".join([*said, f"{row.frames:>7} {direction:7}", row.reason or ""]).rstrip()
+
+    print(f"a = {one}, b = {other}")
+    print(f"{'metric':36} {'a':>10} {'b':>10} {'a - b':>10} {'interval':>22} {'p':>8} {'frames':>7} better")
+    for row in found:
+        print(line(row))
+    print(FOOT)
+    return 0
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
