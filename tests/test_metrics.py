@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rows
+from caption_making import captions
 
 from storage.tables import Detection
 from tasks import java_metrics, lexicon, metrics, spice_models, tags
@@ -73,7 +74,7 @@ def meteor() -> Iterator[list[Conversation]]:
     """METEOR under a comma locale, with which it would never answer if its language were not forced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
-        with meteor_file.started(1, 10 * SECONDS) as conversations:  # of all tests together, not of each
+        with meteor_file.started(2, 10 * SECONDS) as conversations:  # of all tests together, not of each
             patch.undo()
             yield conversations
 
@@ -148,6 +149,33 @@ def test_meteor_answers_to_hostile_captions(meteor: list[Conversation]) -> None:
     assert measured.each["meteor"][0] > 0
     assert (measured.each["meteor"][1], measured.each["meteor"][3]) == (0, 0)
     assert measured.each["meteor"][2] == pytest.approx(1)
+
+
+@NEEDS_JAVA
+def test_meteor_of_several_processes_is_that_of_one(meteor: list[Conversation]) -> None:
+    """Line by line as pycocoevalcap asks, against parts of the corpus in two processes with equal pairs left out."""
+    pairs = pairs_of(captions(60))
+    again = [*pairs, pairs[5], pairs[5]]
+    found = meteor_file.evaluate(meteor, again)
+    one = meteor[1]
+    said = []
+    for pair in again:
+        one.say(" ||| ".join(["SCORE", *pair.references, pair.candidate]))
+        said.append(one.hear())
+    one.say(" ||| ".join(["EVAL", *said]))
+    assert [float(one.hear()) for _ in again] == found.each["meteor"]
+    assert float(one.hear()) == found.corpus["meteor"]
+
+
+@NEEDS_JAVA
+def test_meteor_of_added_statistics_is_the_java_one_s(meteor: list[Conversation]) -> None:
+    """What intervals are computed with, over a corpus, parts of it and single captions."""
+    pairs = pairs_of(captions(60))
+    for part in (pairs, pairs[:1], pairs[1:2], pairs[2:3], pairs[2:9]):
+        found = meteor_file.evaluate(meteor[:1], part)
+        assert found.statistics
+        added = found.statistics.values(found.statistics.rows.sum(axis=0, keepdims=True))
+        assert added["meteor"][0] == pytest.approx(found.corpus["meteor"], abs=1e-12)
 
 
 @NEEDS_JAVA
