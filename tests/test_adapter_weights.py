@@ -202,6 +202,20 @@ def test_bare_names_reach_the_vision_tower_and_that_is_reported(
     assert torch.allclose(ours.get_submodule(TOWER).weight, merged, atol=FLOAT_NOISE)
 
 
+def test_old_module_paths_of_the_vision_tower_and_the_projector_are_known_too(base: Path, tmp_path: Path) -> None:
+    folder = save_adapter(base, tmp_path / "bare", [*BARE, "linear_1"])
+    new, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder, merge=True)
+    vision = "base_model.model.model."
+    retold(folder, lambda tensors: {
+        old_key(key).replace(vision, "base_model.model."): value for key, value in tensors.items()
+    })  # fmt: skip
+    old, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder, merge=True)
+    assert applied.present == applied.applied == applied.renamed == 2 * 9
+    assert applied.outside_text_model == 5
+    for one, other in zip(new.parameters(), old.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_targets_without_tensors_stay_as_they_are_and_are_reported(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
