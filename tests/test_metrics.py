@@ -70,13 +70,13 @@ QUICK = [pytest.param(name, marks=NEEDS.get(name, ())) for name in TEXT_METRICS 
 
 
 @pytest.fixture(scope="module")
-def meteor() -> Iterator[list[Conversation]]:
+def meteor() -> Iterator[Conversation]:
     """METEOR under a comma locale, with which it would never answer if its language were not forced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
-        with meteor_file.started(2, 10 * SECONDS) as conversations:  # of all tests together, not of each
+        with meteor_file.start(10 * SECONDS, threads=2) as conversation:  # of all tests together, not of each
             patch.undo()
-            yield conversations
+            yield conversation
 
 
 def measure(name: str, pairs: list[Pair]) -> Measured:
@@ -87,7 +87,7 @@ def measure(name: str, pairs: list[Pair]) -> Measured:
 
 @NEEDS_JAVA
 @pytest.mark.parametrize("data", PUBLISHED)
-def test_published_figures(data: str, meteor: list[Conversation]) -> None:
+def test_published_figures(data: str, meteor: Conversation) -> None:
     pairs = pairs_of(read(data))
     found = dict(meteor_file.evaluate(meteor, pairs).corpus)
     for name in ("bleu", "rouge_l", "cider"):
@@ -140,7 +140,7 @@ def test_tokens_do_not_depend_on_the_locale(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @NEEDS_JAVA
-def test_meteor_answers_to_hostile_captions(meteor: list[Conversation]) -> None:
+def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
     rows = [("a ||| man\nsits", ["a man ||| sits", "..."]), ("...", ["a man"]), ("a man", ["a man"])]
     nothing = Pair(caption_id="c", frame_id="f", candidate="", references=(WORDLESS,))
     measured = meteor_file.evaluate(meteor, [*pairs_of(rows), nothing])
@@ -152,27 +152,29 @@ def test_meteor_answers_to_hostile_captions(meteor: list[Conversation]) -> None:
 
 
 @NEEDS_JAVA
-def test_meteor_of_several_processes_is_that_of_one(meteor: list[Conversation]) -> None:
-    """Line by line as pycocoevalcap asks, against parts of the corpus in two processes with equal pairs left out."""
+def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None:
+    """METEOR's own program, line by line as pycocoevalcap asks, against threads with equal pairs left out."""
     pairs = pairs_of(captions(60))
     again = [*pairs, pairs[5], pairs[5]]
     found = meteor_file.evaluate(meteor, again)
-    one = meteor[1]
+    jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"
+    official = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     said = []
-    for pair in again:
-        one.say(" ||| ".join(["SCORE", *pair.references, pair.candidate]))
-        said.append(one.hear())
-    one.say(" ||| ".join(["EVAL", *said]))
-    assert [float(one.hear()) for _ in again] == found.each["meteor"]
-    assert float(one.hear()) == found.corpus["meteor"]
+    with Conversation(official, "METEOR", SECONDS) as one:
+        for pair in again:
+            one.say(" ||| ".join(["SCORE", *pair.references, pair.candidate]))
+            said.append(one.hear())
+        one.say(" ||| ".join(["EVAL", *said]))
+        assert [float(one.hear()) for _ in again] == found.each["meteor"]
+        assert float(one.hear()) == found.corpus["meteor"]
 
 
 @NEEDS_JAVA
-def test_meteor_of_added_statistics_is_the_java_one_s(meteor: list[Conversation]) -> None:
+def test_meteor_of_added_statistics_is_the_java_one_s(meteor: Conversation) -> None:
     """What intervals are computed with, over a corpus, parts of it and single captions."""
     pairs = pairs_of(captions(60))
     for part in (pairs, pairs[:1], pairs[1:2], pairs[2:3], pairs[2:9]):
-        found = meteor_file.evaluate(meteor[:1], part)
+        found = meteor_file.evaluate(meteor, part)
         assert found.statistics
         added = found.statistics.values(found.statistics.rows.sum(axis=0, keepdims=True))
         assert added["meteor"][0] == pytest.approx(found.corpus["meteor"], abs=1e-12)

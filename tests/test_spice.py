@@ -282,7 +282,7 @@ class TestRuns:
         jars = [coco / "spice" / "spice-1.0.jar", *(coco / "spice" / "lib").glob("*.jar")]
         jars.append(coco / "tokenizer" / "stanford-corenlp-3.4.1.jar")
         script = tmp_path / "graphs.py"
-        script.write_text(GRAPHS.format(jvm=str(spice_runs._jvm()), jars=list(map(str, jars)), here=str(REPOSITORY)))
+        script.write_text(GRAPHS.format(jvm=str(java_metrics.jvm()), jars=list(map(str, jars)), here=str(REPOSITORY)))
         done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=SECONDS)
         assert done.returncode == 0, done.stderr
         scores = [one["All"] for one in json.loads(done.stdout.splitlines()[-1])]

@@ -1,26 +1,24 @@
 """METEOR 1.5 (Denkowski and Lavie 2014), the Java one. NLTK's METEOR is another metric: never compare the two."""
 
-import math
+import importlib.util
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from tasks import java_metrics
 from tasks.errors import MetricUnavailableError
-from tasks.java_metrics import COCO_TOKENS, Conversation, coco_folder, missing
+from tasks.java_metrics import COCO_TOKENS, INSTALL, Conversation, coco_folder, jvm
 from tasks.metrics import Measured, Pair, TextMetric
 from tasks.resampling import Numbers, Statistics
-from tasks.spice_runs import free_mb
 
 STATISTICS = 23
 """Numbers METEOR keeps of one caption."""
-WORTH_A_PROCESS = 1500
-"""Captions: to read its paraphrases METEOR takes as long as for so many."""
-PROCESS_MB = 1500
-"""A METEOR and what Java takes beside it."""
+HEAP_MB = 2048
+"""pycocoevalcap's own limit."""
+CHILD = Path(__file__).parents[1] / "meteor_in_java.py"
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGES = np.array([1.0, 0.6, 0.8, 0.6])
 """METEOR 1.5's parameters for English: of its harmonic mean, penalty and function words; of exact, stem, synonym and
@@ -29,42 +27,47 @@ paraphrase matches."""
 
 def measure(pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
     """Corpus METEOR, which METEOR computes from the captions' added statistics."""
-    most = min(os.cpu_count() or 1, math.ceil(len(pairs) / WORTH_A_PROCESS), free_mb() // PROCESS_MB)
-    with started(max(1, most), timeout_seconds) as meteors:
-        return evaluate(meteors, pairs)
+    if lack := missing():
+        raise MetricUnavailableError(lack)
+    with start(timeout_seconds) as meteor:
+        return evaluate(meteor, pairs)
 
 
-@contextmanager
-def started(processes: int, timeout_seconds: float) -> Iterator[list[Conversation]]:
-    """METEORs, which read their paraphrases for seconds before they answer."""
+def start(timeout_seconds: float, threads: int = 0) -> Conversation:
+    """METEOR, which reads its paraphrases for seconds before it answers. As many threads as cores by default."""
     jar = coco_folder() / "meteor" / "meteor-1.5.jar"
-    command = ["-Xmx1G", "-XX:+UseSerialGC", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    with ExitStack() as stack:
-        yield [stack.enter_context(Conversation(command, "METEOR", timeout_seconds)) for _ in range(processes)]
+    values = [CHILD, jvm(), HEAP_MB, threads or os.cpu_count() or 1, jar]
+    return Conversation(list(map(str, values)), "METEOR", timeout_seconds, program=(sys.executable, "-P"))
 
 
-def evaluate(meteors: Sequence[Conversation], pairs: Sequence[Pair]) -> Measured:
-    """METEOR of one corpus; each process aligns a part of it. Other corpora may follow in the same conversations.
+def missing() -> str | None:
+    """What METEOR lacks here, and how to get it."""
+    if lack := java_metrics.missing():
+        return lack
+    if importlib.util.find_spec("jpype") is None:
+        return f"METEOR needs jpype1. Install it with: {INSTALL}"
+    return None
+
+
+def evaluate(meteor: Conversation, pairs: Sequence[Pair]) -> Measured:
+    """METEOR of one corpus. Others may follow in the same conversation.
 
     Equal pairs are aligned once.
     """
     lines = [_line(pair) for pair in pairs]
     wanted = dict(zip(lines, pairs, strict=True))
     different = list(wanted)
-    bounds = [len(different) * part // len(meteors) for part in range(len(meteors) + 1)]
-    parts = [different[start:end] for start, end in pairwise(bounds)]
-    with ThreadPoolExecutor(len(meteors)) as threads:
-        answers = [one for part in threads.map(lambda meteor, part: meteor.ask(part), meteors, parts) for one in part]
+    answers = meteor.ask(different)
     for line, answer in zip(different, answers, strict=True):
         if len(answer.split()) != STATISTICS:
             raise MetricUnavailableError(f"METEOR answered {answer[:200]!r} to caption {wanted[line].caption_id}.")
     said = dict(zip(different, answers, strict=True))
     statistics = [said[line] for line in lines]
-    meteors[0].say(" ||| ".join(["EVAL", *statistics]))
-    each = [float(meteors[0].hear()) for _ in pairs]
+    meteor.say(" ||| ".join(["EVAL", *statistics]))
+    each = [float(meteor.hear()) for _ in pairs]
     rows = np.array([line.split() for line in statistics], dtype=np.float64)
     return Measured(
-        corpus={"meteor": float(meteors[0].hear())}, each={"meteor": each}, statistics=Statistics(_rows(rows), _of_sums)
+        corpus={"meteor": float(meteor.hear())}, each={"meteor": each}, statistics=Statistics(_rows(rows), _of_sums)
     )
 
 
