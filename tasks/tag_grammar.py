@@ -36,9 +36,9 @@ LONGEST_ID = 64
 """Bytes. A longer id is a hostile one; a tag has to fit into what is left of a caption."""
 MOST_IDS = 64
 """Ids a tag chooses from: llguidance counts them in a word of 64 bits."""
-PLAIN = re.compile(rb" [A-FH-Za-fh-z][A-Za-z]*|[B-CE-FH-KM-NP-Zb-ce-fh-km-np-z][A-Za-z]*|[ ,.;:!?'\"()\n]+")
-"""What may follow any whole character of running text, and changes nothing but the text: it makes no word that begins
-with gdo, gda or gdl, and has no digit and no dash."""
+PLAIN = re.compile(rb"(?! ?[gG][dD]) ?[A-Za-z]+|[ ,.;:!?'\"()\n]+")
+"""What may follow any whole character of running text, and changes nothing but the text: it has no digit, no dash, and
+makes no word that begins with gdo, gda or gdl, unless it goes on with a `g` or `gd` before it."""
 LEMMA = "[a-z]{1,20}([ -][a-z]{1,20}){0,3}"
 _LEMMA_EBNF = "[a-z]+ ([ \\x2d] [a-z]+){0,3}"
 

@@ -64,8 +64,18 @@ class Vocabulary:
 
     @cached_property
     def plain(self) -> list[bool]:
-        """By token: whether it may follow anything in running text."""
+        """By token: whether it may follow anything in running text, but for what `goes_on` says."""
         return [bool(PLAIN.fullmatch(written)) for written in self.tokens]
+
+    @cached_property
+    def goes_on(self) -> list[bool]:
+        """By token: whether its first letter may make a tag's name of a `g` or `gd` before it."""
+        return [written[:1] in _OF_NAMES for written in self.tokens]
+
+    @cached_property
+    def has_letter(self) -> list[bool]:
+        """By token: whether it has a letter of ASCII's."""
+        return [any(byte < 0x80 and chr(byte).isalpha() for byte in written) for written in self.tokens]
 
     @cached_property
     def single(self) -> Mask:
@@ -99,6 +109,7 @@ class Vocabulary:
         return tuple(tokens), max(needed)
 
 
+_OF_NAMES = frozenset(bytes([byte]) for byte in b"dDoOaAlL")
 LONGEST = 32
 """Bytes of a token that is looked for when a text is written in as few tokens as can be."""
 
