@@ -197,7 +197,6 @@ class _Reader:
 
     def __init__(self, loaded: Loaded, config: CaptionConfig) -> None:
         self.inputs = loaded.inputs
-        self.grammars = loaded.grammars if config.decoding == "constrained" else None
         self.room: int = loaded.model.config.text_config.max_position_embeddings - config.max_new_tokens
         self.config = config
         self.last: tuple[CaptionRequest, Inputs | CaptionResult] | None = None
@@ -206,8 +205,6 @@ class _Reader:
         """The request with what the model reads, or with the reason why it cannot."""
         if self.last and self.last[0].image is request.image and self.last[0].prompt == request.prompt:
             return request, self.last[1]
-        if self.grammars is not None:
-            self.grammars.prepare(request.detections)  # while captions are written
         self.last = (request, self._read(request))
         return self.last
 
