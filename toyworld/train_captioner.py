@@ -34,6 +34,7 @@ from toyworld.training_run import (
     keep_plan,
     length_of,
     options,
+    run_script,
     run_through,
     schedule,
 )
@@ -218,9 +219,10 @@ def _order(samples: list[Sample], variant: int, generator: np.random.Generator, 
 
 def export_run(folder: Path, target: Path, plan: Plan) -> Path:
     """Write the checkpoint of a run's averaged weights."""
+    averaged = read_averaged(folder / "state.safetensors")
     inputs = inputs_of(folder, plan)
     trainer = new_trainer(inputs, plan, "cpu")
-    trainer.trained.load_state_dict(read_averaged(folder / "state.safetensors"))
+    trainer.trained.load_state_dict(averaged)
     return export(trainer.trained["model"], inputs.tokenizer, target)
 
 
@@ -247,4 +249,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -37,6 +37,7 @@ from toyworld.training_run import (
     keep_plan,
     length_of,
     options,
+    run_script,
     run_through,
     schedule,
 )
@@ -289,4 +290,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

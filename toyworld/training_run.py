@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +74,10 @@ def run_through(
     """Do `step` on one batch after the other until the run is done.
 
     A step gives its losses by name and counts itself in the progress. Their means, and what `look` measures, are lines
-    of the log.
+    of the log. Of a run that is done already nothing changes.
     """
+    if progress.part >= 1:
+        return
     saved, looked = time.monotonic(), time.monotonic()
     seen: list[Mapping[str, float]] = []
     with log.open("a", encoding="utf-8") as file:
@@ -127,10 +130,10 @@ def note(file: Any, progress: Progress, said: dict[str, Any]) -> None:
 
 
 def cut_log(log: Path, step: int) -> None:
-    """Take out lines of steps that will be done again."""
+    """Take out lines of steps that will be done again, and a last one that was not written to its end."""
     if log.exists():
-        lines = [line for line in log.read_text("utf-8").splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        whole = [line for line in log.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        log.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), "utf-8")
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -145,6 +148,14 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the checkpoint there in the end")
     return parser
+
+
+def run_script(command: Callable[[], None]) -> None:
+    """Do what a script is for; what is wrong with its options or folders ends it with a line that says so."""
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def add_plan(parser: argparse.ArgumentParser, plan: Any, names: Sequence[str]) -> None:
