@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 
 from storage.store import MENDED, MENDING, Store, TableRef
 from storage.tables import Caption, Choice, Frame, Reference, Score
@@ -93,25 +93,32 @@ def add_up(
     references = references_of(live, store)
     groups = {group: Tally(metrics, measuring.resamples) for group in (ALL, REFERENCED)}
     pairs = []
-    for captions in live.captions:
-        scores = scores_of(live.scores.get(captions.shard), store)
-        movie = groups.setdefault(f"movie={_movie_of(captions)}", Tally(metrics, measuring.resamples))
-        for caption, counts in candidates(captions, live, store):
+    for movie_id, shards in groupby(live.captions, _movie_of):
+        movie = groups[f"movie={movie_id}"] = Tally(metrics, measuring.resamples)
+        for caption, counts, scores in (one for ref in shards for one in _scored(ref, live, store)):
             told = references.get(caption.frame_id)
-            drawn = draws([caption.frame_id], measuring.resamples, measuring.seed)[0] if counts else None
-            for tally in (groups[ALL], movie, *([groups[REFERENCED]] if told else [])) if counts else ():
-                tally.add(caption.caption_id, scores.get(caption.caption_id, {}), drawn)
+            if counts:
+                drawn = draws([caption.frame_id], measuring.resamples, measuring.seed)[0]
+                for tally in (groups[ALL], movie, *([groups[REFERENCED]] if told else [])):
+                    tally.add(caption.caption_id, scores, drawn)
             if told:
-                pairs.append(
-                    Pair(
-                        caption_id=caption.caption_id,
-                        frame_id=caption.frame_id,
-                        candidate=words(caption),
-                        references=tuple(told),
-                        counts=counts,
-                    )
+                pair = Pair(
+                    caption_id=caption.caption_id,
+                    frame_id=caption.frame_id,
+                    candidate=words(caption),
+                    references=tuple(told),
+                    counts=counts,
                 )
+                pairs.append(pair)
+        movie.close()
     return groups, pairs
+
+
+def _scored(captions: TableRef, live: Live, store: Store) -> Iterator[tuple[Caption, bool, dict[str, float]]]:
+    """The captions of one shard, whether each counts, and its scores by name."""
+    scores = scores_of(live.scores.get(captions.shard), store)
+    for caption, counts in candidates(captions, live, store):
+        yield caption, counts, scores.get(caption.caption_id, {})
 
 
 def words(caption: Caption) -> str:

@@ -67,10 +67,9 @@ class ScoreSheet:
         for group, tally in self.groups.items():
             for metric in self._of(CaptionMetric) if group != REFERENCED else ():
                 pooled, reason = tally.pooled(metric, self.captioner)
-                drawn = tally.resampled(metric) if pooled else {}
+                bounds = tally.bounds(metric) if pooled else {}
                 for name in metric.pooled:
-                    bounds = interval(drawn[name]) if name in drawn and not name.endswith("_total") else None
-                    yield self._summary(metric, name, pooled.get(name), bounds, reason, tally.captions, group)
+                    yield self._summary(metric, name, pooled.get(name), bounds.get(name), reason, tally.captions, group)
 
     def texts(self, pairs: Sequence[Pair]) -> Iterator[Summary | Score]:
         """The metrics that read references, and those derived of all; then the values of single captions.

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.metrics import CaptionMetric
-from tasks.resampling import Numbers, RunningSums
+from tasks.resampling import Numbers, RunningSums, interval
+
+Bounds = dict[str, tuple[float, float]]
+"""Low and high by name of value."""
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Tally:
         """Take the memory for the resamples."""
         self._names = [name for metric in self.metrics for name in metric.values]
         self._drawn = RunningSums(1 + len(self._names), self.resamples) if self.resamples else None
+        self._bounds: dict[str, Bounds] | None = None
 
     def add(self, caption_id: str, values: Mapping[str, float], drawn: Numbers | None = None) -> None:
         """One caption more, with its values by name; empty when it was not scored.
@@ -44,6 +48,18 @@ class Tally:
                 self.sums[name] += values[name]
         if self._drawn and drawn is not None:
             self._drawn.add([1.0, *(values.get(name, 0.0) for name in self._names)], drawn)
+
+    def bounds(self, metric: CaptionMetric) -> Bounds:
+        """The interval of each of a metric's values; of counts there is none."""
+        if self._bounds is not None:
+            return self._bounds[metric.name]
+        drawn = {name: values for name, values in self.resampled(metric).items() if not name.endswith("_total")}
+        return {name: found for name, values in drawn.items() if (found := interval(values))}
+
+    def close(self) -> None:
+        """No caption comes any more: of the resamples only the intervals are kept."""
+        self._bounds = {metric.name: self.bounds(metric) for metric in self.metrics}
+        self._drawn = None
 
     def pooled(self, metric: CaptionMetric, captioner: str) -> tuple[dict[str, float], str | None]:
         """A metric's values over the captions, or why there are none: what was not scored may not leave the mean."""

@@ -68,6 +68,10 @@ def test_conformance_of_caption_metrics(metric: CaptionMetric) -> None:
     assert set(drawn) == set(metric.pooled)
     once = metric.pool({name: metric.each(failed)[name] for name in metric.values}, 1)
     assert {name: found[0] for name, found in drawn.items()} == pytest.approx(once), "0 of the good, 1 of the failed"
+    bounds = tally.bounds(metric)
+    assert set(bounds) == {name for name in metric.pooled if not name.endswith("_total")}
+    tally.close()
+    assert tally.bounds(metric) == bounds
 
 
 @pytest.mark.parametrize(
