@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUNS := build/toyworld
-MINUTES := 120
+MINUTES := 90
 
 .PHONY: help setup demo test check docs lock clean toyworld-train toyworld-report
 
@@ -25,10 +25,12 @@ check: .venv/.installed   ## ruff, mypy, import-linter
 toyworld-report: setup   ## measure the embedded models on 500 unseen scenes, with bars and controls
 	$(BIN)/python -m toyworld.report
 
-toyworld-train: setup    ## train both embedded models anew, each for MINUTES (120); goes on after an interruption
-	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector --minutes $(MINUTES) --workers 1 --export toyworld/checkpoints/detector
-	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner --minutes $(MINUTES) --export toyworld/checkpoints/captioner
-	$(BIN)/python -m toyworld.report --cards $(RUNS)-detector $(RUNS)-captioner
+toyworld-train: setup    ## train both embedded models anew, each for twice MINUTES (90); goes on after an interruption
+	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector-1 --minutes $(MINUTES) --workers 1
+	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector-2 --start $(RUNS)-detector-1 --seed 1 --learning-rate 7e-4 --minutes $(MINUTES) --workers 1 --export toyworld/checkpoints/detector
+	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-1 --minutes $(MINUTES)
+	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-2 --start $(RUNS)-captioner-1 --seed 1 --seeing .22 --binding .22 --learning-rate 1e-3 --minutes $(MINUTES) --export toyworld/checkpoints/captioner
+	$(BIN)/python -m toyworld.report --cards $(RUNS)-detector-2 $(RUNS)-captioner-2
 
 docs: setup     ## write the generated pages of docs/ anew
 	$(BIN)/python -m docs.generate
