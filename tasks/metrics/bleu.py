@@ -86,4 +86,5 @@ METRIC = TextMetric(
     convention="corpus level; the reference closest in length counts; as pycocoevalcap's",
     measure=measure,
     missing=missing,
+    libraries=("pycocoevalcap",),
 )

@@ -75,4 +75,5 @@ METRIC = TextMetric(
     convention="sigma 6; document frequencies of these references, kept in resamples; as pycocoevalcap's",
     measure=measure,
     missing=missing,
+    libraries=("pycocoevalcap",),
 )

@@ -51,4 +51,5 @@ METRIC = TextMetric(
     convention="best precision and best recall over the references; as pycocoevalcap's",
     measure=measure,
     missing=missing,
+    libraries=("pycocoevalcap",),
 )
