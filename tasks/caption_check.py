@@ -179,8 +179,8 @@ def _bare_ids(folded: str, labels: Set[str]) -> Iterator[tuple[int, int, str | N
     for number in _NUMBER.finditer(folded):
         for length in lengths:
             start = number.start() - length
-            label = folded[start : number.start()] if start >= 0 else ""
-            if label in labels and not (start and folded[start - 1].isalnum()):
+            label = folded[max(start, 0) : number.start()]
+            if start >= 0 and label in labels and not (start and folded[start - 1].isalnum()):
                 object_id = f"{label}-{number[1].lstrip('0') or '0'}"
                 yield start, number.end(), object_id if tags.split_id(object_id) else None
                 break

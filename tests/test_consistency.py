@@ -92,6 +92,11 @@ def test_labels_of_tags_are_known_but_a_hostile_one_is_not() -> None:
     assert "bare-id" not in found('<gdo class=" " robot-0>A</gdo> -3 and -4', [])
 
 
+def test_an_id_without_a_label_makes_no_trouble() -> None:
+    assert found("5-0", [detection("-3"), detection("person-0")]) == []
+    assert found("at -5", [detection("-3")]) == ["bare-id"]
+
+
 def test_messages_do_not_repeat_a_long_caption_for_every_fault() -> None:
     text = '<gdo class="' + "a" * 10_000 + '" ' + " ".join(f"b-{n}" for n in range(1000)) + ">x</gdo>"
     assert sum(len(violation.message) for violation in check(text, []).violations) < 40 * len(text)
