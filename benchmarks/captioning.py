@@ -1,54 +1,89 @@
-"""Captions a second: transformers' `generate` one frame at a time and in batches, beside ours, free and constrained.
+"""Captions a second: transformers' `generate` one by one and in batches, beside ours free, constrained and served.
 
     python -m benchmarks.captioning [--frames 96] [--rounds 3] [--rows 0] [--batch 16] [--device cpu] [--threads 1]
                                     [--checkpoint FOLDER] [--adapter FOLDER] [--max-new-tokens 256]
+                                    [--detector FOLDER] [--in-flight 32] [--random]
 
-Every way gets the same drawn frames as JPEG, with the detections a perfect detector would find, and does all the work
-from there: decoding, preprocessing, generation, text. The ways take turns, so that what else the machine does hits
-all of them, and the process's own CPU seconds are counted too: they leave out what others took. `one at a time` gets
-every sixth frame only. Texts are compared with its (greedy): in float32 they agree but for rounding.
+Every way gets the same drawn frames as JPEG, with what the detector finds in them, and does all the work from there:
+decoding, preprocessing, generation, text. The ways take turns, so that what else the machine does hits all of them, and
+the process's own CPU seconds are counted too: they leave out what others took. `one at a time` gets every sixth frame
+only. Texts are compared with its (greedy): in float32 they agree but for rounding.
+
+`server` is the captioner `server`, with up to --in-flight requests on the way to benchmarks.caption_server: the same
+model, in threads of this process, so its CPU seconds count too. It works on --batch of what waits, and begins the next
+batch when all of one are written. It is no vLLM: what is measured is our side of the socket and the way over it.
+
+Last come the violations of tasks.caption_check. With --random also those of a network of random weights at temperature
+1, which nobody taught the grammar.
 """
 
 import argparse
 import io
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from tasks import prompts
-from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, pixtral
+from benchmarks.caption_server import served
+from tasks import captioners, detectors, prompts
+from tasks.caption_check import check
+from tasks.captioners import (
+    CaptionConfig,
+    CaptionRequest,
+    CaptionResult,
+    ServerConfig,
+    StreamingCaptioner,
+    completed,
+    pixtral,
+)
+from tasks.detections import detection_row
+from tasks.detectors import DetectConfig
+from tasks.object_naming import is_coco, name_objects
 from tasks.pictures import jpeg
 
 TEMPLATE = "groundcap-story"
 CHECKPOINT = "toyworld/checkpoints/captioner"
+DETECTOR = "toyworld/checkpoints/detector"
 EVERY = 6
-FIRST_SCENE = 7_000_000
-"""Seed of the first drawn frame; neither the embedded captioner's training nor its tests draw there."""
+WIDTH_PX, HEIGHT_PX = 448, 256
+"""Of a frame: the drawn movies' own."""
+SERVED = "served"
+"""The model's name at the server."""
+DECODINGS = ("free", "constrained")
 
 Frames = Sequence[tuple[bytes, CaptionRequest]]
 Way = Callable[[Frames], list[tuple[str, int, int]]]
 """Frames -> (text, prompt tokens, tokens written) each."""
 
 
-def drawn_frames(count: int) -> Frames:
-    """(JPEG, request without a picture) of scenes nobody was trained on, in the order in which the stage asks."""
-    from toyworld.captioner_lists import as_listed
-    from toyworld.captioner_model import HEIGHT_PX, WIDTH_PX
-    from toyworld.drawing import draw
-    from toyworld.naming import name_picture
-    from toyworld.sampling import sample
+def drawn_frames(count: int, config: DetectConfig) -> Frames:
+    """(JPEG, request without a picture) of scenes nobody was trained on, in the order in which the stage asks.
 
+    Their detections are the detector's, as the stage before would store them.
+    """
+    from toyworld.drawing import draw
+    from toyworld.sampling import sample
+    from toyworld.seeds import TEST
+
+    detector = detectors.load(config)
+    coco = is_coco(detector.labels)
     frames = []
-    for number in range(count):
-        picture = draw(sample(FIRST_SCENE + number), WIDTH_PX, HEIGHT_PX)
-        listed = as_listed(name_picture(picture))
+    for number, seed in enumerate(TEST[:count]):
+        data = jpeg(draw(sample(seed), WIDTH_PX, HEIGHT_PX).image, 90)
+        (segments,) = detector([decoded(data)])
+        named = name_objects(segments, coco=coco, max_detections=config.max_detections, stuff_boxes=config.stuff_boxes)
+        frame_id = f"m0_{number:06}"
+        listed = [detection_row(frame_id, one, masks=False) for one in named]
         request = CaptionRequest(
-            frame_id=f"m0_{number:06}",
+            frame_id=frame_id,
             frame_number=number,
             candidate=0,
             image=np.empty((0, 0, 3), np.uint8),
@@ -56,7 +91,7 @@ def drawn_frames(count: int) -> Frames:
             prompt=prompts.render(TEMPLATE, listed),
             seed=number,
         )
-        frames.append((jpeg(picture.image, 90), request))
+        frames.append((data, request))
     return sorted(frames, key=lambda one: len(one[1].prompt))
 
 
@@ -104,9 +139,8 @@ def by_generate(captioner: pixtral.PixtralCaptioner, batch: int) -> Way:
     return write
 
 
-def by_stream(captioner: pixtral.PixtralCaptioner) -> Way:
+def by_stream(captioner: StreamingCaptioner) -> Way:
     """Ours, given all frames at once, as the stage does it."""
-    from dataclasses import replace
 
     def write(frames: Frames) -> list[tuple[str, int, int]]:
         requests = (replace(request, image=decoded(data)) for data, request in frames)
@@ -118,43 +152,96 @@ def by_stream(captioner: pixtral.PixtralCaptioner) -> Way:
     return write
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     for name, default in {
-        "frames": 96, "rounds": 3, "rows": 0, "batch": 16, "threads": 1, "max-new-tokens": 256,
+        "frames": 96, "rounds": 3, "rows": 0, "batch": 16, "in-flight": 32, "threads": 1, "max-new-tokens": 256,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--checkpoint", default=CHECKPOINT)
     parser.add_argument("--adapter")
+    parser.add_argument("--detector", default=DETECTOR)
+    parser.add_argument("--random", action="store_true", help="count a random network's violations too")
     options = parser.parse_args()
+    if min(options.frames, options.rounds, options.batch, options.threads, options.max_new_tokens) < 1:
+        parser.error("--frames, --rounds, --batch, --threads and --max-new-tokens have to be at least 1.")
+    return options
+
+
+def main() -> None:
+    options = options_of(
+        argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    )
     torch.set_num_threads(options.threads)
-
-    def captioner(decoding: str) -> pixtral.PixtralCaptioner:
-        config = CaptionConfig(
-            checkpoint=options.checkpoint,
-            adapter=options.adapter,
-            template=TEMPLATE,
-            max_new_tokens=options.max_new_tokens,
-            batch_size=options.rows,
-            device=options.device,
-            decoding=decoding,
-        )
-        return pixtral.load(config)
-
-    free = captioner("free")
-    ways: dict[str, Way] = {
-        "one at a time": by_generate(free, 1),
-        f"batches of {options.batch}": by_generate(free, options.batch),
-        "ours, free": by_stream(free),
-        "ours, constrained": by_stream(captioner("constrained")),
-    }
+    config = CaptionConfig(
+        checkpoint=options.checkpoint,
+        adapter=options.adapter,
+        template=TEMPLATE,
+        max_new_tokens=options.max_new_tokens,
+        batch_size=options.rows,
+        device=options.device,
+    )
+    frames = drawn_frames(options.frames, DetectConfig(checkpoint=options.detector, device=options.device))
+    free, constrained = (load(replace(config, decoding=decoding)) for decoding in DECODINGS)
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, {free.notes}")
-    report(ways, drawn_frames(options.frames), options.rounds)
-    print(f"ours waited {free.waiting_seconds:.1f} s for pictures")
+    with served({SERVED: config}, options.batch) as (url, engine):
+        server = captioners.load(
+            replace(
+                config,
+                backend="server",
+                checkpoint=SERVED,
+                adapter=None,
+                server=ServerConfig(url=url, requests_in_flight=options.in_flight),
+            )
+        )
+        assert isinstance(server, StreamingCaptioner)
+        ways: dict[str, Way] = {
+            "one at a time": by_generate(free, 1),
+            f"batches of {options.batch}": by_generate(free, options.batch),
+            "ours, free": by_stream(free),
+            "ours, constrained": by_stream(constrained),
+            "server": by_stream(server),
+        }
+        texts = report(ways, frames, options.rounds)
+        print(f"ours waited {free.waiting_seconds:.1f} s for pictures; the server's batches: {engine.batches}")
+    for name, written in texts.items():
+        if len(written) == len(frames):
+            say_violations(name, written, frames)
+    if options.random:
+        report_random(config, frames)
 
 
-def report(ways: dict[str, Way], frames: Frames, rounds: int) -> None:
+def load(config: CaptionConfig) -> pixtral.PixtralCaptioner:
+    return pixtral.load(completed(config))
+
+
+def report_random(config: CaptionConfig, frames: Frames) -> None:
+    """Violations of a small network of random weights that samples at temperature 1."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from toyworld.tiny_captioner import build_tiny_captioner
+
+    disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = str(build_tiny_captioner(Path(folder)))
+        for decoding in DECODINGS:
+            asked = replace(config, checkpoint=checkpoint, adapter=None, temperature=1.0, decoding=decoding)
+            written = [text for text, _, _ in by_stream(load(asked))(frames)]
+            say_violations(f"random, {decoding}", written, frames)
+
+
+def say_violations(name: str, texts: Sequence[str], frames: Frames) -> None:
+    checked = [check(text, request.detections) for text, (_, request) in zip(texts, frames, strict=True)]
+    codes = Counter(violation.code for one in checked for violation in one.violations)
+    faulty = sum(bool(one.violations) for one in checked)
+    print(
+        f"{name:19} {1000 * codes.total() / len(checked):8.1f} violations per 1,000 captions; "
+        f"{faulty} of {len(checked)} captions have any {dict(codes.most_common())}"
+    )
+
+
+def report(ways: Mapping[str, Way], frames: Frames, rounds: int) -> dict[str, list[str]]:
+    """Let the ways take turns, and print what they cost. Gives each way's texts of the last round."""
     some = frames[::EVERY]
     texts: dict[str, list[str]] = {}
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -191,6 +278,7 @@ def report(ways: dict[str, Way], frames: Frames, rounds: int) -> None:
             f"  {read[name]:12.0f}  {seen[name]:8.2f}  {same} of {len(mine)}\n"
             f"{'':18}  {statistics.median(by_cpu[name]):6.0f} {'':26}  {cpu_ratios[0]:5.1f}  {cpu_ratios[1]:9.2f}"
         )
+    return texts
 
 
 def _ratio(some: list[float], others: list[float]) -> float:
