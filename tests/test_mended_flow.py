@@ -1,4 +1,7 @@
-"""The whole job with captions that are planted at fault: every mode, several candidates, several captioners, a kill."""
+"""The whole job with captions that are planted at fault: every mode, several candidates, several captioners, a kill.
+
+And the stage with captions at fault that real models write.
+"""
 
 import json
 import shutil
@@ -8,10 +11,25 @@ from pathlib import Path
 
 import pytest
 from pipeline_help import files_of, finished_work, rows_of, scripted_profile, work_of
+from test_captions import frame, put
 from test_flow import CLIPS, REPOSITORY, process, run
 
 from storage import catalog
 from storage.checks import check_store
+from storage.store import Store
+from storage.tables import Caption, Detection, Frame, Verdict
+from tasks.caption_check import check
+from tasks.captioners import CaptionConfig
+from tasks.captions import caption_frames
+from tasks.consistency import check_captions
+from tasks.detections import detection_row
+from tasks.mending import MendConfig, mend_captions
+from tasks.pictures import jpeg
+from toyworld.drawing import draw
+from toyworld.naming import name_picture
+from toyworld.sampling import sample
+from toyworld.seeds import TEST
+from toyworld.tiny_captioner import build_tiny_captioner
 
 CLIP = "sintel140_h264.mp4"
 UNKNOWN = 'A <gdo class="person" person-99>man</gdo> waits.'
@@ -135,3 +153,53 @@ def test_killed_in_the_middle_of_mending_and_choosing_and_run_again(
     assert rows_of(store) == rows_of(tmp_path / "whole")
     assert files_of(store).keys() == files_of(tmp_path / "whole").keys()
     assert max(Counter(work_of(store)).values()) == 1, "finished work was done again"
+
+
+Mended = tuple[list[Caption], list[Caption], dict[str, str], list[bytes]]
+"""First captions, added ones, every caption's verdict, and the bytes of both files."""
+
+
+def regenerated(folder: Path, shown: list[tuple[Frame, list[Detection]]], config: CaptionConfig) -> Mended:
+    """A new store in which the frames are captioned, and captions at fault asked for again."""
+    store = Store(str(folder))
+    frames, detections = put(store, [one for one, _ in shown], [one for _, found in shown for one in found])
+    captions = caption_frames(frames, detections, store, config)
+    kept = (folder / captions.path).read_bytes()
+    added = mend_captions(frames, detections, captions, store, MendConfig(on_violation="regenerate"), config)
+    checked = check_captions(captions, detections, store, added)
+    assert (folder / captions.path).read_bytes() == kept, "an original was touched"
+    verdicts = {one.caption_id: one.verdict for one in store.read(checked, Verdict)}
+    written = [list(store.read(ref, Caption)) for ref in (captions, added)]
+    return written[0], written[1], verdicts, [kept, (folder / added.path).read_bytes()]
+
+
+@pytest.mark.parametrize("model", ["embedded", "random"])
+def test_what_a_real_model_wrote_at_fault_it_writes_again_under_the_grammar(model: str, tmp_path: Path) -> None:
+    """Free it is cut off inside a tag, or cites what is not there; its next answer is clean, and the same each time."""
+    embedded = str(REPOSITORY / "toyworld" / "checkpoints" / "captioner")
+    config = CaptionConfig(
+        checkpoint=embedded if model == "embedded" else str(build_tiny_captioner(tmp_path / "model")),
+        template="groundcap-story",
+        temperature=0.0 if model == "embedded" else 1.0,
+        max_new_tokens=130,
+        device="cpu",
+    )
+    pictures = [draw(sample(seed)) for seed in TEST[:3]]
+    drawn = [frame(n, (224, 128), jpeg(picture.image, 90)) for n, picture in enumerate(pictures)]
+    found = [
+        [detection_row(one.frame_id, named) for named in name_picture(picture)]
+        for one, picture in zip(drawn, pictures, strict=True)
+    ]
+    first, added, verdicts, content = regenerated(tmp_path / "once", [*zip(drawn, found, strict=True)], config)
+    at_fault = [one for one in first if verdicts[one.caption_id] == "violations"]
+    assert at_fault, "these scenes have none: draw others"
+    assert [one.mended_from for one in added] == [one.caption_id for one in at_fault]
+    assert {(one.decoding, one.attempt, one.error) for one in added} == {("constrained", 1, None)}
+    assert {one.decoding for one in first} == {"free"}
+    for original, after in zip(at_fault, added, strict=True):
+        listed = found[[one.frame_id for one in drawn].index(after.frame_id)]
+        assert check(original.text, listed).violations
+        assert check(after.text, listed).violations == ()
+        assert verdicts[after.caption_id] == "ok"
+        assert after.text != original.text
+    assert regenerated(tmp_path / "twice", [*zip(drawn, found, strict=True)], config)[-1] == content
