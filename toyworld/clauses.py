@@ -6,7 +6,7 @@ import numpy as np
 
 from toyworld.facts import Claim, Facts, Thing
 from toyworld.phrases import Phrases
-from toyworld.wordings import SAME_COLOUR
+from toyworld.wordings import AUTOMATIC, SAME_COLOUR
 
 DOERS = ("person", "dog", "cat", "bird", "car")
 RELATION_WEIGHTS = {
@@ -131,9 +131,19 @@ class Clauses:
         if claim := self._take(thing, "looking at"):
             parts.append(phrases.relating(claim, verb=False))
         parts += [self._beside(claim) for about in DEPTH if (claim := self._take(thing, about))]
-        if thing.facing and not parts and phrases.chance(0.3):
+        if thing.facing and not parts and self._tells_facing(thing):
             parts.append(phrases.facing(thing))
         return "".join(f", {part}" for part in parts)
+
+    def _tells_facing(self, thing: Thing) -> bool:
+        """Whether it is said where one faces who has nothing else to tell.
+
+        In automatic captions the action decides, not chance: else after each action there may come something, and a
+        captioner that is half sure of a relation tells it.
+        """
+        if self.phrases.style == AUTOMATIC:
+            return thing.action == "stand"
+        return self.phrases.chance(0.3)
 
     def _beside(self, claim: Claim) -> str:
         """'behind a tree'."""
