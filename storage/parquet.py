@@ -1,6 +1,7 @@
 """Dataclasses to Arrow and back: schema, file writing, checked reading."""
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -109,8 +110,10 @@ def _plain(value: Any) -> Any:
 class TableWriter:
     """Streams rows of one table into one file. Memory: one row group."""
 
-    def __init__(self, row: type[Row], path: str) -> None:
+    def __init__(self, row: type[Row], path: str, *, digest: bool = False) -> None:
+        """With `digest` what is written is hashed."""
         self.row, self.rows = row, 0
+        self._digest = hashlib.sha256() if digest else None
         self._buffer: list[Row] = []
         self._limit = PICTURES_PER_GROUP if any(c.kind is Image for c in columns(row)) else ROWS_PER_GROUP
         self._file = pq.ParquetWriter(path, schema(row), compression="zstd")
@@ -123,8 +126,17 @@ class TableWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write_table(to_table(self.row, self._buffer))
+        table = to_table(self.row, self._buffer)
+        self._file.write_table(table)
         self._buffer = []
+        for values in table.to_pylist() if self._digest else ():
+            self._digest.update(repr(values).encode())  # type: ignore[union-attr]
+
+    def content(self) -> str:
+        """Digest of all rows, as they are stored; empty where none was asked for. After it no row comes."""
+        if self._buffer:
+            self._flush()
+        return self._digest.hexdigest() if self._digest else ""
 
     def close(self, footer: dict[str, str]) -> None:
         """Write what is left and the footer's key-value pairs."""

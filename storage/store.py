@@ -2,6 +2,8 @@
 
 A file's fingerprint hashes what made it: stage, VERSION, configuration, weight digests, input fingerprints; never
 paths or times. It stands in the Parquet footer with the configuration, so the store explains itself without Prefect.
+Where the same work, done again, may come out otherwise, it hashes the rows too, and the rest stands beside it as
+`recipe`: then what was made of the rows before is not taken for what is made of these.
 """
 
 import dataclasses
@@ -60,6 +62,8 @@ class Footer:
     notes: dict[str, Any]
     code_version: str
     rows: int
+    recipe: str = ""
+    """What the fingerprint would be without the rows; empty: it is without them."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,22 @@ class Store:
         inputs: Sequence[str] = (),
         weights: Mapping[str, str] | None = None,
         captioner: str = "",
+        may_vary: bool = False,
     ) -> "Output":
         """What a stage is about to make of one shard: one file per row type, the first of them the main one.
 
         `inputs` are fingerprints of files, or digests of other things; `config` is a frozen dataclass; `weights` are
-        digests by name of model.
+        digests by name of model. `may_vary`: the work may come out otherwise when it is done again, such as a model's
+        on another device or at a server; its fingerprint hashes the rows too.
         """
         fingerprint = _digest(
             {"stage": stage, "version": version, "shard": shard, "captioner": captioner}
             | {"config": describe(config, hashed_only=True), "inputs": list(inputs), "weights": dict(weights or {})}
         )
         footer = Footer(
-            stage, fingerprint, version, describe(config), list(inputs), dict(weights or {}), {}, code_version(), 0
-        )
+            stage, fingerprint, version, describe(config), list(inputs), dict(weights or {}), {}, code_version(), 0,
+            recipe=fingerprint if may_vary else "",
+        )  # fmt: skip
         return Output(self, tuple(rows), shard, captioner, footer)
 
     def footer(self, path: str) -> Footer | None:
@@ -157,7 +164,7 @@ class Output:
 
     @property
     def fingerprint(self) -> str:
-        """Of every file of this output."""
+        """Of every file of this output; without their rows, before they are there."""
         return self.footer.fingerprint
 
     @property
@@ -168,14 +175,18 @@ class Output:
 
     def is_current(self) -> bool:
         """Whether every file stands there already, made from the same things."""
-        return all(self._is_current(path) for path in self.paths.values())
+        made = {self._made(path) for path in self.paths.values()}
+        return len(made) == 1 and None not in made  # files of two attempts may differ in their rows
 
-    def _is_current(self, path: str) -> bool:
+    def _made(self, path: str) -> str | None:
+        """The fingerprint of a file that stands there made from the same things."""
         try:
             footer = self.store.footer(path)
         except StoreError:
-            return False  # damaged, or strange: it is made anew
-        return footer is not None and footer.fingerprint == self.fingerprint
+            return None  # damaged, or strange: it is made anew
+        if footer is None or (footer.recipe or footer.fingerprint) != self.footer.fingerprint:
+            return None
+        return footer.fingerprint
 
     @property
     def ref(self) -> TableRef:
@@ -207,21 +218,27 @@ class Output:
         paths = self.paths
         order = [*self.rows[1:], self.rows[0]]
         with self.store.files.replacing(*(paths[row.table] for row in order)) as drafts:
-            writer = Writer({row: TableWriter(row, str(draft)) for row, draft in zip(order, drafts, strict=True)})
+            digest = bool(self.footer.recipe)
+            writer = Writer(
+                {row: TableWriter(row, str(draft), digest=digest) for row, draft in zip(order, drafts, strict=True)}
+            )
             try:
                 yield writer
             except BaseException:
                 for one in writer.tables.values():
                     one.abandon()
                 raise
+            fingerprint = self.fingerprint
+            if digest:
+                fingerprint = _digest([fingerprint, *(one.content() for one in writer.tables.values())])
             for one in writer.tables.values():
-                footer = dataclasses.replace(self.footer, notes=writer.notes, rows=one.rows)
+                footer = dataclasses.replace(self.footer, notes=writer.notes, rows=one.rows, fingerprint=fingerprint)
                 one.close({"caption_movies": json.dumps(dataclasses.asdict(footer), sort_keys=True)}
-                          | {"fingerprint": self.fingerprint})  # fmt: skip
+                          | {"fingerprint": fingerprint})  # fmt: skip
         self.written = True
-        self._log(writer)
+        self._log(writer, fingerprint)
 
-    def _log(self, writer: "Writer") -> None:
+    def _log(self, writer: "Writer", fingerprint: str) -> None:
         """One row in stage_runs, after the work is safe: a lost log line is better than a false one."""
         seconds = time.perf_counter() - self.started
         run = StageRun(
@@ -229,7 +246,7 @@ class Output:
             stage=self.footer.stage,
             shard=self.shard,
             captioner=self.captioner,
-            fingerprint=self.fingerprint,
+            fingerprint=fingerprint,
             rows=writer.tables[self.rows[0]].rows,
             seconds=seconds,
             frames=writer.frames,

@@ -40,6 +40,7 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
         version=VERSION,
         weights={**origin.weights, "template": prompts.template(config.template).digest},
         captioner=name,
+        may_vary=True,
     )
     if output.is_current():
         return output.ref

@@ -81,6 +81,7 @@ def _choose(shard: _Shard, captioner: str, store: Store, quarantine: bool, confi
         version=VERSION,
         weights=selectors.identify(config),
         captioner=captioner,
+        may_vary=config.uses_model,
     )
     if output.is_current():
         return output.ref

@@ -65,6 +65,7 @@ def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> Tabl
         config=config,
         version=VERSION,
         weights={"detector": detectors.digest(config)},
+        may_vary=True,
     )
     if output.is_current():
         return output.ref

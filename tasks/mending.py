@@ -92,6 +92,7 @@ def mend_captions(
         version=VERSION,
         weights=weights,
         captioner=captions.captioner,
+        may_vary=config.regenerates,
     )
     if output.is_current():
         return output.ref
@@ -102,6 +103,7 @@ def mend_captions(
         elif how == "regenerate":
             for row in _regenerations(frames, captions, detections, store, config, captioner):
                 write(row)
+                write.prompt_tokens += row.prompt_tokens
                 write.tokens += row.completion_tokens
     return output.ref
 

@@ -10,6 +10,7 @@ import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage import catalog
 from storage.store import Store, TableRef
 from storage.tables import Caption, Detection, Mention, Verdict, Violation
 from tasks import tags
@@ -343,6 +344,34 @@ def test_the_stage_runs_again_only_when_an_input_changes(tmp_path: Path) -> None
     again = check_captions(captions, detections, store)
     assert again.fingerprint != first.fingerprint
     assert [verdict.verdict for verdict in store.read(again, Verdict)] == ["violations"]
+
+
+def test_no_verdict_is_kept_for_captions_that_were_made_anew_and_came_out_otherwise(tmp_path: Path) -> None:
+    """A server may answer the same request with other words, after a damaged file was deleted say."""
+    store = Store(str(tmp_path))
+
+    def caption_again(text: str) -> TableRef:
+        output = store.output([Caption], stage="caption", shard="m/0000", version=1, config=None, captioner="demo",
+                              inputs=[detections.fingerprint], may_vary=True)  # fmt: skip
+        with output.writer() as write:
+            write(caption(0, text))
+        return output.ref
+
+    def ok() -> list[tuple[str]]:
+        with catalog.connect(str(tmp_path)) as connection:
+            return connection.sql("select text from captions_ok").fetchall()
+
+    good, bad = (f'<gdo class="person" person-{n}>A man</gdo>.' for n in (0, 7))
+    frames = rows.write(store, [rows.frame(0, "m")], shard="m/0000")
+    detections = rows.write(store, [detection("person-0")], shard="m/0000", inputs=[frames.fingerprint])
+    check_captions(caption_again(good), detections, store)
+    assert ok() == [(good,)]
+    captions = caption_again(bad)
+    assert ok() == []  # also before it is checked
+    check_captions(captions, detections, store)
+    assert ok() == []
+    check_captions(caption_again(good), detections, store)
+    assert ok() == [(good,)]
 
 
 def test_plain_text_of_another_grammar_is_refused(tmp_path: Path) -> None:

@@ -22,14 +22,16 @@ from storage.checks import check_store
 from storage.errors import SchemaError, StoreError, TransientError
 from storage.files import Files, open_files
 from storage.parquet import columns, schema, to_table
-from storage.store import Store, path_of
+from storage.store import Output, Store, path_of
 from storage.tables import (
     TABLES,
     Caption,
     Detection,
+    Failure,
     Frame,
     Image,
     Row,
+    StageRun,
 )
 
 REPOSITORY = Path(__file__).parents[1]
@@ -82,6 +84,44 @@ def test_equal_work_is_current_and_changed_work_is_not(store: Store) -> None:
     assert not output(Settings(), inputs=("b",))
     assert not output(Settings(), version=2)
     assert not output(Settings(), weights="other")
+
+
+def test_work_that_may_vary_is_current_whatever_its_rows_and_its_fingerprint_tells_them_apart(store: Store) -> None:
+    def output() -> Output:
+        return store.output([Caption], stage="test", shard="mabc/00000", version=1, config=Settings(), captioner="c",
+                            may_vary=True)  # fmt: skip
+
+    def made(text: str) -> str:
+        with (one := output()).writer() as add:
+            add(dataclasses.replace(caption(), text=text))
+        assert output().is_current()
+        return one.ref.fingerprint
+
+    assert not output().is_current()
+    assert made("a man") == made("a man") != made("a dog")
+    logged = store.ref("captions", "mabc/00000", "c")
+    assert logged is not None
+    (log,) = store.files.under("stage_runs")
+    runs = store.read(dataclasses.replace(logged, path=log), StageRun)
+    assert [one.fingerprint for one in runs] == [logged.fingerprint]
+
+
+def test_files_of_two_attempts_are_not_current_together(store: Store, tmp_path: Path) -> None:
+    def output() -> Output:
+        return store.output([Detection, Failure], stage="detect", shard="mabc/00000", version=1, config=Settings(),
+                            may_vary=True)  # fmt: skip
+
+    def make(score: float) -> None:
+        with output().writer() as add:
+            add(dataclasses.replace(detection(), score=score))
+
+    make(0.5)
+    failures = tmp_path / "store" / output().paths["failures"]
+    before = failures.read_bytes()
+    make(0.25)
+    assert output().is_current()
+    failures.write_bytes(before)
+    assert not output().is_current()
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(store: Store) -> None:
