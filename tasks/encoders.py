@@ -33,11 +33,11 @@ class DualEncoder:
     """Tokens of a text; the rest is cut off."""
 
     @classmethod
-    def load(cls, source: str, device: str = "auto") -> "DualEncoder":
+    def load(cls, source: str, device: str = "auto", revision: str | None = None) -> "DualEncoder":
         """Raises CheckpointError when it is no such model, ConfigError for a device that is not there."""
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-        folder, where = find_checkpoint(source).folder, pick_device(device)
+        folder, where = find_checkpoint(source, revision).folder, pick_device(device)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             auto: Any = AutoImageProcessor
@@ -47,7 +47,10 @@ class DualEncoder:
         model = _model(AutoModel, source, folder, where)
         for name in ("get_text_features", "get_image_features"):
             if not hasattr(model, name):
-                raise CheckpointError(f"{source} is a {type(model).__name__}, which does not embed pictures and texts.")
+                raise CheckpointError(
+                    f"{source} is a {type(model).__name__}, which does not embed pictures and texts. Give a dual "
+                    "encoder, such as CLIP or SigLIP."
+                )
         return cls(model, tokenizer, pictures, where, _longest(tokenizer, model.config))
 
     def of_texts(self, texts: Sequence[str]) -> Vectors:
