@@ -61,7 +61,8 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
         config = TypeAdapter(PipelineConfig).validate_python(said)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        said_of_it = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {said_of_it}") from error
     config = _beside(config, path.parent)
     _check_backends(config)
     _check_paths(config, said, path)

@@ -15,6 +15,7 @@ from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
 from storage.store import Store, TableRef
 from storage.tables import Movie
+from tasks import captioners
 from tasks.captions import captioner_name
 from tasks.errors import ConfigError
 from tasks.movie_files import MovieFile, find_movies, identify_movies, passed_over
@@ -104,8 +105,8 @@ def not_taken(movies: Sequence[str]) -> str:
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
     """Read the configuration, open the store, find and identify the movies.
 
-    Raises ConfigError when nothing was given to work on, UnknownNameError for an unknown profile, StoreError for a
-    store that cannot be written.
+    Raises ConfigError when nothing was given to work on, or the captioner cannot do what is asked, UnknownNameError for
+    an unknown profile, StoreError for a store that cannot be written.
     """
     paths = wanted_movies(movies)
     left = not_taken(movies)
@@ -152,5 +153,8 @@ def _open_run(store: str, config: "PipelineConfig | str", movies: int, left: str
     opened.files.probe()
     opened.files.sweep()
     progress = Progress.start(run_id, movies, log)
+    captioners.completed(
+        settings.caption
+    )  # here, not once all is detected; it imports the backend, which takes seconds
     artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")
     return Run(movies=[], store=opened, config=settings, progress=progress, progress_artifact=artifact)
