@@ -35,7 +35,7 @@ FAULTS = frozenset({
     "malformed-id", "malformed-tag", "mismatched-closing-tag", "missing-class", "nested-tag", "no-id", "special-token",
     "stray-closing-tag", "truncated-tag", "unclosed-tag", "unknown-attribute", "unknown-tag", "uppercase-tag",
 })  # fmt: skip
-"""The codes the grammar itself gives; what they mean stands in tasks/consistency.py."""
+"""The codes the grammar itself gives; what they mean stands in tasks/violation_codes.py."""
 
 # Possessive quantifiers (`*+`) everywhere: no hostile text makes the search go back over what it has read.
 _MARK = re.compile(r"<[^<>]*+>?+")

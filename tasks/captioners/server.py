@@ -79,7 +79,8 @@ def load(config: CaptionConfig) -> "ServerCaptioner":
     if config.decoding == "constrained" and model.get("owned_by") not in GRAMMAR_FIELDS:
         raise ConfigError(
             f"the server at {server.url} is none of {', '.join(GRAMMAR_FIELDS)}, so how it wants a grammar is not "
-            'known. Set decoding = "free", or serve the model with one of them.'
+            'known. Serve the model with one of them, or set decoding = "free" (and on_violation to another than '
+            '"regenerate", which asks again with the grammar).'
         )
     return ServerCaptioner(server, config, model)
 
