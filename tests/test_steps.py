@@ -153,8 +153,8 @@ def test_progress_is_said_now_and_then_and_at_the_end(monkeypatch: pytest.Monkey
     watched(lambda store: Ref(rows=10, found=True), "extract")(FakeStore("run"))
     watched(lambda store: Ref(rows=30), "detect")(FakeStore("run"))
     expected = (
-        "1 of 2 movies decoded, 10 frames; shards extracted 1 (1 found finished), detected 1, captioned 0, checked 0, "
-        "scored 0"
+        "1 of 2 movies decoded, 10 frames; shards extracted 1 (1 found finished), detected 1, captioned 0, mended 0, "
+        "checked 0, chosen 0, scored 0"
     )
     progress.movie_done("a")
     while not (line := heard.get(timeout=60)).endswith(expected):
