@@ -14,7 +14,7 @@ demo: setup     ## draw a movie, run the main job on it, hold the result against
 	$(BIN)/caption-movies demo --store demo-store
 
 test: setup check   ## every check, then every test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
 
 check: .venv/.installed   ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
