@@ -72,8 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("movies", nargs="+", metavar="MOVIES", help="movie files, or folders of them")
     run.add_argument("--store", required=True, metavar="DIR", help="folder or URI of the store; made when missing")
     run.add_argument(
-        "--profile", default=DEMO_PROFILE, help="demo, groundcap, vllm, or a TOML file's path (default: %(default)s)"
-    )
+        "--profile", default=DEMO_PROFILE,
+        help="demo, groundcap, blip, blip2, vllm, or a TOML file's path (default: %(default)s)",
+    )  # fmt: skip
     run.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
     run.set_defaults(run=_run)
 
@@ -120,7 +121,7 @@ def _command(
 def _store_option(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("CAPTION_MOVIES_STORE", DEMO_STORE)
     parser.add_argument(
-        "--store", default=default, metavar="DIR", help="default: $CAPTION_MOVIES_STORE, or %(default)s"
+        "--store", default=default, metavar="DIR", help=f"default: $CAPTION_MOVIES_STORE, or {DEMO_STORE}"
     )
 
 
@@ -183,8 +184,8 @@ def _print_end(report: "Report") -> None:
         print(f"          {report.captions - report.captions_ok} quarantined (one can have several faults): {faults}")
     if speed := report.captioning:
         tokens = f"{speed['output_tokens']:.0f} tokens written, {speed['prompt_tokens']:.0f} read"
-        waiting = f"{100 * speed['waiting']:.0f} % of it waiting for pictures"
-        print(f"speed     {speed['frames']:.1f} frames captioned a second, {tokens}; {waiting}")
+        waiting = f"{100 * speed['waiting']:.0f} % of the time waiting for pictures"
+        print(f"speed     a second: {speed['frames']:.1f} frames captioned, {tokens}; {waiting}")
     print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
     for failed in report.failures:
         print(f"FAILED    {failed.step}: {failed.error}")

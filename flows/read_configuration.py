@@ -51,7 +51,7 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
         return source
     path = profiles().get(source) or Path(source)
     if not path.is_file():
-        raise UnknownNameError("profile", source, [*profiles(), "or the path of a TOML file"])
+        raise UnknownNameError("profile, or missing TOML file,", source, list(profiles()))
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
