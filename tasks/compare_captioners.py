@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from storage.errors import ParametersError
 from storage.store import Store
 from storage.tables import Frame
 from tasks.corpora import Corpus, Told
@@ -64,8 +65,11 @@ class Side:
 def compare_captioners(one: str, other: str, store: Store, config: ScoreConfig = DEFAULT) -> list[Comparison]:
     """Every value of the chosen metrics, for both.
 
-    Raises StoreError where the two have no frame in common, or a captioner has no captions.
+    Raises ParametersError where both are the same, StoreError where the two have no frame in common, or a captioner
+    has no captions.
     """
+    if one == other:
+        raise ParametersError(f"{one} would be compared with itself. Name two captioners.")
     sides, corpora = _sides(one, other, store, config)
     frame_ids = [told.frame_id for told in sides[0].told]
     referenced = [place for place, told in enumerate(sides[0].told) if told.references]

@@ -7,6 +7,7 @@ import pytest
 import rows
 
 from flows.command_line import main
+from storage.errors import ParametersError
 from storage.store import Store
 from storage.tables import Detection, Metric, Reference, Summary
 from tasks import java_metrics
@@ -243,6 +244,11 @@ def test_captioners_without_a_frame_in_common(store: Store) -> None:
     rows.write(store, [rows.caption("n_000000", "A man.", captioner="far")], "n/0000", captioner="far")
     with pytest.raises(StoreError, match="no frame in common"):
         compare_captioners("good", "far", store, ScoreConfig(metrics=["length"]))
+
+
+def test_a_captioner_is_not_compared_with_itself(store: Store) -> None:
+    with pytest.raises(ParametersError, match="Name two captioners"):
+        compare_captioners("good", "good", store)
 
 
 def test_one_resample_is_none() -> None:
