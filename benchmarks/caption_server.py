@@ -11,6 +11,7 @@ nothing when the limit of tokens comes.
 import argparse
 import base64
 import io
+import logging
 import os
 import queue
 import socket
@@ -44,6 +45,7 @@ THREADS = 256
 LIMITS = LLParserLimits(step_max_items=50_000_000, max_items_in_row=1_000_000)
 """llguidance is made for words, and gives up early on EBNF, which goes letter by letter."""
 KEY_VARIABLE = "CAPTION_SERVER_KEY"
+log = logging.getLogger(__name__)
 """Environment variable with the key that is wanted of whoever asks; empty: none."""
 
 Asked = tuple[CaptionRequest, CaptionConfig, str, "Future[CaptionResult]"]
@@ -124,7 +126,8 @@ class Engine:
         try:
             captioner = ByText(pixtral.load(config), {request: grammar for request, _, grammar, _ in batch})
             results = captioner([request for request, _, _, _ in batch])
-        except Exception as error:
+        except Exception as error:  # whatever it is: who asked waits in another thread, and would wait for ever
+            log.exception("a batch of %d captions failed", len(batch))
             for _, _, _, future in batch:
                 future.set_exception(HTTPException(500, f"{type(error).__name__}: {error}"))
             return

@@ -5,10 +5,11 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.caption_detected import caption_detected, end_run
 from flows.read_configuration import PipelineConfig
-from flows.report_run import Report, report_run
+from flows.report_run import Report
 from flows.run_state import start_run
-from flows.steps import caption, check, choose, detect, mend, score, summarise
+from flows.steps import detect
 from flows.stream_shards import decoded_shards
 
 WORKERS = 32
@@ -29,16 +30,6 @@ def caption_movies(movies: list[str], store: str, config: PipelineConfig | str =
     run = start_run(movies, store, config)
     for frames in decoded_shards(run):
         detections = detect.submit(frames, run.store, run.config.detect)
-        captions = caption.submit(frames, detections, run.store, run.config.caption)
-        mended = mend.submit(frames, detections, captions, run.store, run.config.mend, run.config.caption)
-        verdicts = check.submit(captions, detections, run.store, mended)
-        choices = choose.submit(
-            frames, captions, mended, detections, verdicts, run.store, run.config.mend.quarantines, run.config.choose
-        )
-        scores = score.submit(captions, detections, verdicts, run.store, run.config.score, mended, choices)
-        run.follow({"detect": detections, "caption": captions, "mend": mended}, frames.shard)
-        run.follow({"check": verdicts, "choose": choices, "score": scores}, frames.shard)
-    run.finish()
-    run.follow({"summarise": summarise.submit(run.captioner, run.store, run.config.score)}, run.captioner)
-    run.finish()
-    return report_run(run)
+        run.follow({"detect": detections}, frames.shard)
+        caption_detected(run, frames, detections)
+    return end_run(run)

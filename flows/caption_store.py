@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from prefect import flow
 
+from flows.caption_detected import caption_detected, end_run
 from flows.caption_movies import THREADS
 from flows.read_configuration import PipelineConfig
-from flows.report_run import Report, report_run
+from flows.report_run import Report
 from flows.run_state import Failed, Run, start_on_store
-from flows.steps import caption, check, choose, mend, score, summarise
 from storage.store import TableRef
 
 
@@ -21,19 +21,8 @@ def caption_store(store: str, config: PipelineConfig | str = "groundcap") -> Rep
     """
     run = start_on_store(store, config)
     for frames, detections in detected_shards(run):
-        captions = caption.submit(frames, detections, run.store, run.config.caption)
-        mended = mend.submit(frames, detections, captions, run.store, run.config.mend, run.config.caption)
-        verdicts = check.submit(captions, detections, run.store, mended)
-        choices = choose.submit(
-            frames, captions, mended, detections, verdicts, run.store, run.config.mend.quarantines, run.config.choose
-        )
-        scores = score.submit(captions, detections, verdicts, run.store, run.config.score, mended, choices)
-        run.follow({"caption": captions, "mend": mended, "check": verdicts}, frames.shard)
-        run.follow({"choose": choices, "score": scores}, frames.shard)
-    run.finish()
-    run.follow({"summarise": summarise.submit(run.captioner, run.store, run.config.score)}, run.captioner)
-    run.finish()
-    return report_run(run)
+        caption_detected(run, frames, detections)
+    return end_run(run)
 
 
 def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef]]:

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from tasks.java_metrics import tokenize
+from tasks.metrics import Pair
+
 WORDS = [
     "a",
     "the",
@@ -49,3 +52,17 @@ def captions(count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
     rows[1] = ("", rows[1][1])
     rows[2] = (rows[2][1][0], rows[2][1])
     return rows
+
+
+def tokenised_pairs(rows: list[tuple[str, list[str]]], seconds: float = 300.0) -> list[Pair]:
+    """Captions and their references as text metrics take them."""
+    tokens = iter(tokenize([text for candidate, references in rows for text in (candidate, *references)], seconds))
+    return [
+        Pair(
+            caption_id=f"m_{index:06}/c/0",
+            frame_id=f"m_{index:06}",
+            candidate=next(tokens),
+            references=tuple(next(tokens) for _ in references),
+        )
+        for index, (_, references) in enumerate(rows)
+    ]

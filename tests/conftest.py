@@ -39,6 +39,26 @@ def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
         yield lambda *arguments: stack.enter_context(served(*arguments))
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., Any]]:
+    """Start servers that behave as they are told; see tests/hostile_server.py."""
+    from hostile_server import hostile
+
+    with ExitStack() as stack:
+        yield lambda behave: stack.enter_context(hostile(behave))
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between tries that are over at once, and no key in the environment."""
+    from server_asking import KEY
+
+    from tasks import chat_server
+
+    monkeypatch.setattr(chat_server, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.delenv(KEY, raising=False)
+
+
 @pytest.fixture(scope="session")
 def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment that points at a real Prefect server (SQLite, loopback), started once for the whole run."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import peft
+import adapter_making
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -318,14 +318,7 @@ def test_other_number_formats_run(config: CaptionConfig, dtype: str) -> None:
 
 def save_adapter(folder: Path, target: Any, onto: Path) -> Path:
     model: Any = Blip2ForConditionalGeneration.from_pretrained(folder)
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=16, target_modules=target))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=0.5, generator=generator)
-    adapted.save_pretrained(onto)
-    return onto
+    return adapter_making.save_adapter(model, onto, target, std=0.5, lora_alpha=16)
 
 
 DECODER = r"language_model\.decoder\..*\.(q|k|v)"

@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 import rows
-import torch
 from test_captions import SHARD, frame, people, put
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
+from tiny_clip import build_tiny_clip
 
 from storage.store import MENDING, Store
 from storage.tables import Caption, Choice
@@ -102,19 +98,7 @@ def test_a_failed_caption_is_never_chosen(store: Store) -> None:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CLIP with random weights, in the hub's file layout."""
-    folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = small | {"vocab_size": len(WORDS), "max_position_embeddings": 6, "bos_token_id": 0, "eos_token_id": 8,
-                    "pad_token_id": 1}  # fmt: skip
-    config = CLIPConfig(text_config=text, vision_config=small | {"image_size": 32, "patch_size": 8}, projection_dim=8)
-    CLIPModel(config).save_pretrained(folder)
-    words = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
-    return folder
+    return build_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_image_text_is_the_cosine_of_a_dual_encoder(store: Store, clip: Path) -> None:

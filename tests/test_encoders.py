@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import rows
 import torch
+from tiny_clip import DIMENSIONS, build_tiny_clip
 from transformers import (
     BertConfig,
     BertModel,
     BertTokenizerFast,
-    CLIPConfig,
-    CLIPImageProcessorPil,
     CLIPModel,
-    CLIPTokenizerFast,
 )
 
 from storage.tables import Frame, Image
@@ -29,34 +27,11 @@ from tasks.measuring import Measuring
 from tasks.metrics import CorpusMetric, clipscore, frechet, load, self_retrieval
 from tasks.pictures import jpeg
 
-DIMENSIONS = 8
-
 
 @pytest.fixture(scope="module")
 def dual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of two layers."""
-    folder = tmp_path_factory.mktemp("clip")
-    words = [
-        "<|startoftext|>",
-        "<|endoftext|>",
-        *(one + end for one in map(chr, range(97, 123)) for end in ("", "</w>")),
-    ]
-    (folder / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizerFast(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=32
-    ).save_pretrained(folder)
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {"vocab_size": len(words), "max_position_embeddings": 32, "bos_token_id": 0, "eos_token_id": 1}
-    torch.manual_seed(0)
-    config = CLIPConfig(
-        text_config={**small, **text, "pad_token_id": 1},
-        vision_config={**small, "image_size": 32, "patch_size": 8},
-        projection_dim=DIMENSIONS,
-    )
-    CLIPModel(config).save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return build_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

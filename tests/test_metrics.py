@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import rows
-from caption_making import captions
+from caption_making import captions, tokenised_pairs
 
 from storage.tables import Detection
 from tasks import java_metrics, lexicon, metrics, spice_models, tags
@@ -49,19 +49,6 @@ def read(name: str) -> list[tuple[str, list[str]]]:
     return [(told[key], references[key]) for key in told]
 
 
-def pairs_of(rows: list[tuple[str, list[str]]]) -> list[Pair]:
-    tokens = iter(tokenize([text for candidate, references in rows for text in (candidate, *references)], SECONDS))
-    return [
-        Pair(
-            caption_id=f"m_{index:06}/c/0",
-            frame_id=f"m_{index:06}",
-            candidate=next(tokens),
-            references=tuple(next(tokens) for _ in references),
-        )
-        for index, (_, references) in enumerate(rows)
-    ]
-
-
 TEXT_METRICS = [name for name in metrics.available() if isinstance(metrics.load(name), TextMetric)]
 NEEDS = {"spice": pytest.mark.skipif(spice_file.missing() is not None, reason=str(spice_file.missing()))}
 """The one metric whose files the test environment may lack."""
@@ -88,7 +75,7 @@ def measure(name: str, pairs: list[Pair]) -> Measured:
 @NEEDS_JAVA
 @pytest.mark.parametrize("data", PUBLISHED)
 def test_published_figures(data: str, meteor: Conversation) -> None:
-    pairs = pairs_of(read(data))
+    pairs = tokenised_pairs(read(data))
     found = dict(meteor_file.evaluate(meteor, pairs).corpus)
     for name in ("bleu", "rouge_l", "cider"):
         found |= measure(name, pairs).corpus
@@ -102,7 +89,7 @@ def test_conformance_of_text_metrics(name: str) -> None:
     """A value per caption; a failed caption stays in and lowers the corpus; a perfect one is best."""
     rows = [("a black dog sleeps on the red couch", ["a black dog sleeps on the red couch", "there is a dog"]),
             ("two men ride horses over a field", ["two men ride horses over a field"])]  # fmt: skip
-    good, half = measure(name, pairs_of(rows)), measure(name, pairs_of([rows[0], ("", rows[1][1])]))
+    good, half = measure(name, tokenised_pairs(rows)), measure(name, tokenised_pairs([rows[0], ("", rows[1][1])]))
     metric = metrics.load(name)
     assert set(good.corpus) == set(good.each) == set(metric.values)
     for value in metric.values:
@@ -115,7 +102,7 @@ def test_conformance_of_text_metrics(name: str) -> None:
 
 @NEEDS_JAVA
 def test_corpus_bleu_is_not_the_mean_of_sentence_bleu() -> None:
-    bleu = measure("bleu", pairs_of(read("coco-caption")))
+    bleu = measure("bleu", tokenised_pairs(read("coco-caption")))
     assert abs(bleu.corpus["bleu4"] - sum(bleu.each["bleu4"]) / 10) > 0.01
 
 
@@ -143,7 +130,7 @@ def test_tokens_do_not_depend_on_the_locale(monkeypatch: pytest.MonkeyPatch) -> 
 def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
     rows = [("a ||| man\nsits", ["a man ||| sits", "..."]), ("...", ["a man"]), ("a man", ["a man"])]
     nothing = Pair(caption_id="c", frame_id="f", candidate="", references=(WORDLESS,))
-    measured = meteor_file.evaluate(meteor, [*pairs_of(rows), nothing])
+    measured = meteor_file.evaluate(meteor, [*tokenised_pairs(rows), nothing])
     assert set(measured.corpus) == set(measured.each) == {"meteor"}
     assert 0 < measured.corpus["meteor"] < 1
     assert measured.each["meteor"][0] > 0
@@ -154,7 +141,7 @@ def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
 @NEEDS_JAVA
 def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None:
     """METEOR's own program, line by line as pycocoevalcap asks, against threads with equal pairs left out."""
-    pairs = pairs_of(captions(60))
+    pairs = tokenised_pairs(captions(60))
     again = [*pairs, pairs[5], pairs[5]]
     found = meteor_file.evaluate(meteor, again)
     jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"
@@ -172,7 +159,7 @@ def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None
 @NEEDS_JAVA
 def test_meteor_of_added_statistics_is_the_java_one_s(meteor: Conversation) -> None:
     """What intervals are computed with, over a corpus, parts of it and single captions."""
-    pairs = pairs_of(captions(60))
+    pairs = tokenised_pairs(captions(60))
     for part in (pairs, pairs[:1], pairs[1:2], pairs[2:3], pairs[2:9]):
         found = meteor_file.evaluate(meteor, part)
         assert found.statistics
@@ -208,7 +195,7 @@ def test_without_java_the_reason_says_what_to_install(monkeypatch: pytest.Monkey
 @NEEDS_JAVA
 def test_cider_of_one_frame_is_no_number() -> None:
     with pytest.raises(MetricUnavailableError, match="two frames"):
-        measure("cider", pairs_of([("a man", ["a man"])]))
+        measure("cider", tokenised_pairs([("a man", ["a man"])]))
 
 
 def test_spice_without_its_models_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

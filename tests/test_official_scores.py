@@ -3,9 +3,9 @@
 import subprocess
 
 import pytest
-from caption_making import captions
+from caption_making import captions, tokenised_pairs
 
-from tasks.java_metrics import coco, java, missing, tokenize
+from tasks.java_metrics import coco, java, missing
 from tasks.metrics import Pair, bleu, cider, rouge_l
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"the metrics extra is not installed: {missing()}")
@@ -20,16 +20,7 @@ def rows() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def pairs(rows: list[tuple[str, list[str]]]) -> list[Pair]:
-    tokens = iter(tokenize([text for told, references in rows for text in (told, *references)], 300))
-    return [
-        Pair(
-            caption_id=f"m_{place:06}/c/0",
-            frame_id=f"m_{place:06}",
-            candidate=next(tokens),
-            references=tuple(next(tokens) for _ in references),
-        )
-        for place, (_, references) in enumerate(rows)
-    ]
+    return tokenised_pairs(rows)
 
 
 def theirs(pairs: list[Pair]) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
