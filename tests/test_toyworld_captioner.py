@@ -22,7 +22,7 @@ from toyworld.captioner_lists import NOBODY, as_listed, mistaken, numbered
 from toyworld.captioner_model import TEMPLATE, build_captioner, write_inputs
 from toyworld.captioner_trainer import BINDING, SEEING, TELLING, losses, normalised
 from toyworld.captioner_views import draw_views, views_of
-from toyworld.captioner_words import WEIGHTS
+from toyworld.captioner_words import WEIGHTS, spell
 from toyworld.captions import write_caption
 from toyworld.drawing import draw
 from toyworld.grounding_report import show
@@ -121,8 +121,8 @@ class TestExamples:
         assert {one.colour for one in shown.facts.things if one.colour} & words["colour"]
         for place, index in told.pointers:
             before = inputs.tokenizer.decode(told.ids[: place + 1].tolist())
-            opening = before.rpartition("<gd")[2]
-            assert f" {shown.detections[index].object_id}>" in opening
+            sentence = re.split(r"[.!?] ", before)[-1]
+            assert f" {shown.detections[index].object_id}>" in sentence
         for place, index in told.plans:
             after = inputs.tokenizer.decode(told.ids[place + 1 :].tolist())
             cited = re.search(r"-\d+", after)
@@ -131,6 +131,24 @@ class TestExamples:
             number = shown.detections[index].object_id.rpartition("-")[2]
             assert cited.group() == f"-{number}"
             assert shown.detections[index].object_id in said
+
+    def test_after_a_tag_it_is_known_whom_the_sentence_is_about(self, inputs: PixtralInputs) -> None:
+        caption = (
+            '<gdo class="person" person-0>A man</gdo> <gda class="sit" person-0>is sitting</gda> '
+            '<gdl class="grass" grass-0>on the grass</gdl>, <gdl class="tree" tree-0>behind a tree</gdl>. '
+            '<gdo class="dog" dog-0 dog-1>Two dogs</gdo> <gda class="run" dog-0 dog-1>are running</gda>.'
+        )
+        words = spell(caption, ["person-0", "dog-0", "dog-1", "grass-0", "tree-0"], inputs.tokenizer)
+        about = dict(words.pointers)
+        pieces = [inputs.tokenizer.decode([one]) for one in words.ids]
+        closings = [place for place, piece in enumerate(pieces) if piece == "</gdl>"]
+        assert [about[place] for place in closings] == [0, 0], "the man, neither the grass nor the tree"
+        assert about[closings[0] + 1] == 0, "the comma"
+        assert closings[1] + 1 not in about, "the full stop"
+        assert pieces[closings[1] + 1] == "."
+        assert not {1, 2} & set(about.values()), "of several nobody is pointed to"
+        asked = {piece for piece, ask in zip(pieces, words.asks, strict=True) if ASKS[ask] == "more"}
+        assert asked >= {",", "."}
 
     def test_lines_know_their_objects(self, samples: list[captioner_examples.Sample]) -> None:
         shown, told = show(TRAIN.start), samples[0].told[0]

@@ -88,12 +88,12 @@ def test_hidden_and_behind_say_what_a_nearer_thing_covers():
     alone, both = draw(park(child)), draw(park(table, child, bird))
     whole, seen = by_actor(alone.regions)[1], by_actor(both.regions)
     assert whole.hidden == 0
-    assert whole.behind == ()
-    assert seen[1].behind == (2,)
+    assert whole.behind == {}
+    assert seen[1].behind == {2: pytest.approx(seen[1].hidden)}
     assert 0.15 < seen[1].hidden < 0.8
     assert seen[1].hidden == pytest.approx(1 - seen[1].area_px / whole.area_px, abs=0.03)
-    assert (seen[2].hidden, seen[2].behind) == (0, ())
-    assert (seen[3].hidden, seen[3].behind) == (0, ())
+    assert (seen[2].hidden, seen[2].behind) == (0, {})
+    assert (seen[3].hidden, seen[3].behind) == (0, {})
     grass = next(region for region in both.regions if region.label == "grass-merged")
     assert {1, 2} <= set(grass.behind)
 

@@ -10,6 +10,7 @@ from tasks import tags
 from tasks.captioners import CaptionRequest, CaptionResult
 from toyworld.captions import write_caption
 from toyworld.claim_tally import tally
+from toyworld.facts import RELATIONS
 from toyworld.grounding_report import Row, Shown, lines, measure, show
 from toyworld.seeds import VALIDATION
 
@@ -59,6 +60,9 @@ class TestReport:
             assert rows[name].wrong_picture < 0.5
             assert (rows[name].constant or 1) < 0.7
             assert (rows[name].asked or 0) > 5
+        kinds = [rows[f"- {about}"] for about in RELATIONS]
+        assert sum(row.asked or 0 for row in kinds) == rows["relations"].asked
+        assert {row.value for row in kinds if row.asked} == {1.0}
         assert rows["colour of clothing"].told == 1.0
         assert rows["cited ids with n >= 1: F1"].value > 0.97
         assert rows["grounding F1 strict"].value > 0.98

@@ -30,9 +30,9 @@ ATTRIBUTES = {
     "facing": FACINGS,
 }
 """What is asked of a patch or a line, with the possible answers."""
-ASKS = ("", "kind", "colour", "action", "facing", "ground", "relation", "id")
+ASKS = ("", "kind", "colour", "action", "facing", "ground", "relation", "id", "more")
 """What a caption's token may tell that is looked at by itself; `id`: the number of a cited id where there are several
-of its label; `relation`: also the tag of whom it is to."""
+of its label; `relation`: also the tag of whom it is to; `more`: after a tag, whether the sentence goes on and how."""
 SCENE = {"place": PLACES, "weather": WEATHERS, "light": LIGHTS}
 """What is asked of the whole picture, with the possible answers."""
 MATCHED = 32

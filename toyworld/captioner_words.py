@@ -11,10 +11,14 @@ from toyworld.claims import Span, attribute_spans
 from toyworld.facts import RELATIONS
 
 WEIGHTS = {
-    "": 1.0, "kind": 3.0, "colour": 3.0, "action": 3.0, "facing": 2.0, "ground": 1.5, "relation": 1.0, "id": 2.0,
+    "": 1.0, "kind": 3.0, "colour": 3.0, "action": 3.0, "facing": 2.0, "ground": 1.5, "relation": 2.0, "id": 2.0,
+    "more": 2.0,
 }  # fmt: skip
 """What a token counts by what it tells: most of a caption can be written without looking. A relation counts no more
-than what may stand in its place, or the captioner tells relations that it does not see."""
+than what may stand in its place (`more`), or the captioner tells relations that it does not see."""
+
+
+_FULL_STOP = re.compile(r"[.!?](?=\s|\Z)")
 
 
 @dataclass
@@ -25,7 +29,8 @@ class Words:
     weights: list[float]
     asks: list[int]
     pointers: list[tuple[int, int]] = field(default_factory=list)
-    """(place, index of the detection it is about): tokens inside a tag of one object, from the end of its id on."""
+    """(place, index of the detection it is about): tokens inside a tag of one object, from the end of its id on; and
+    those after a tag, up to the next one or the sentence's end, of whom the sentence is about."""
     plans: list[tuple[int, int]] = field(default_factory=list)
     """(place, index of the detection that is going to be cited): tokens of an opening tag, up to before the number."""
 
@@ -43,7 +48,15 @@ def spell(caption: str, object_ids: Sequence[str], tokenizer: Any) -> Words:
         asks=[*(ASKS.index(name) for name in told), 0],
     )
     places = {object_id: index for index, object_id in enumerate(object_ids)}
-    for mention in tags.parse(caption).mentions:
+    mentions = tags.parse(caption).mentions
+    for start, end, object_id in _gaps(caption, mentions):
+        if object_id in places:
+            words.pointers += [
+                (place, places[object_id])
+                for place, (_, last) in enumerate(read["offset_mapping"])
+                if start <= last <= end
+            ]
+    for mention in mentions:
         words.plans += _plans(caption, mention, places, read["offset_mapping"])
         if len(mention.object_ids) == 1 and mention.object_ids[0] in places:
             words.pointers += [
@@ -52,6 +65,21 @@ def spell(caption: str, object_ids: Sequence[str], tokenizer: Any) -> Words:
                 if mention.open_end <= end < mention.source_end
             ]
     return words
+
+
+def _gaps(caption: str, mentions: Sequence[tags.Mention]) -> Iterator[tuple[int, int, str]]:
+    """Where it is decided what a sentence goes on with, and whom it is about: from each closing tag to the next opening
+    one, or to before the full stop. None where the sentence is about several."""
+    about: tuple[str, ...] = ()
+    ends = [mention.source_start for mention in mentions[1:]] + [len(caption)]
+    for mention, end in zip(mentions, ends, strict=True):
+        if mention.kind == "action" or not about:
+            about = mention.object_ids
+        stop = _FULL_STOP.search(caption, mention.source_end, end)
+        if len(about) == 1:
+            yield mention.source_end, stop.start() if stop else end, about[0]
+        if stop:
+            about = ()
 
 
 def _plans(
@@ -80,13 +108,14 @@ def _asked(caption: str, object_ids: Sequence[str]) -> list[tuple[str, int, int]
         for found in re.finditer(r"(?<= )(\S+)-(\d+)(?=[ >])", opening):
             if labels.count(found[1]) > 1:
                 asked.append(("id", mention.source_start + found.start(2) - 1, mention.source_start + found.end(2)))
+    gaps = [("more", start, end + 1) for start, end, _ in _gaps(caption, mentions)]
     for span in attribute_spans(caption):
         if span.about in ASKS:
             asked.append((span.about, span.start, span.end))
         elif span.about in RELATIONS:
             asked.append(("relation", span.start, span.end))
             asked += [("relation", first, last) for first, last in _openings(mentions, span)]
-    return asked
+    return asked + gaps
 
 
 def _openings(mentions: Sequence[tags.Mention], span: Span) -> Iterator[tuple[int, int]]:

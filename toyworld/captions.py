@@ -55,7 +55,7 @@ def _automatic(phrases: Phrases, things: Sequence[Thing]) -> list[str]:
     people = [one for one in things if one.label == "person"]
     doers = [one for one in things if one.label in DOERS and one.label != "person"]
     rest = [one for one in things if one.label not in DOERS]
-    relations = evident_relations(phrases.facts, [*people, *doers, *rest], phrases.rng)
+    relations = evident_relations(phrases.facts, [*people, *doers, *rest])
     clauses = Clauses(phrases, relations)
     tellers = {one.subject for one in relations}
     sentences = [_setting(phrases)]

@@ -20,6 +20,8 @@ LOOKED_AT = {
 }
 """Name of a row to (what the claim is about, labels of its subject; none: all that no other row has)."""
 RELATIONS_ROW = "relations"
+KIND_ROWS = {about: f"- {about}" for about in RELATIONS}
+"""Names of the rows of each kind of relation, which `relations` sums up."""
 
 
 @dataclass
@@ -54,13 +56,15 @@ class Tally:
 
 
 def tally(captions: Iterable[tuple[str, Facts]]) -> dict[str, Tally]:
-    """Captions with the facts of their pictures: a tally by row of LOOKED_AT, and of relations."""
-    tallies = {name: Tally() for name in (*LOOKED_AT, RELATIONS_ROW)}
+    """Captions with the facts of their pictures: a tally by row of LOOKED_AT, of all relations and by kind."""
+    tallies = {name: Tally() for name in (*LOOKED_AT, RELATIONS_ROW, *KIND_ROWS.values())}
     for text, facts in captions:
         claims = claims_of(text)
         for claim in claims:
             if name := _row_of(claim, facts):
                 _count(tallies[name], claim, facts)
+            if claim.about in KIND_ROWS:
+                _count(tallies[KIND_ROWS[claim.about]], claim, facts)
         _count_facts(tallies, claims, facts)
     return tallies
 
@@ -103,5 +107,8 @@ def _count_facts(tallies: Mapping[str, Tally], claims: frozenset[Claim], facts: 
                 continue
             tallies[name].facts += 1
             tallies[name].told += Claim(thing.object_id, about, value) in claims
-    tallies[RELATIONS_ROW].facts += len(facts.relations)
-    tallies[RELATIONS_ROW].told += len(facts.relations & claims)
+    for about, name in KIND_ROWS.items():
+        clear = {one for one in facts.relations if one.about == about}
+        for row in (name, RELATIONS_ROW):
+            tallies[row].facts += len(clear)
+            tallies[row].told += len(clear & claims)

@@ -14,8 +14,6 @@ RELATION_WEIGHTS = {
 }  # fmt: skip
 """How likely a kind of relation is told, where there are several."""
 DEPTH = ("in front of", "behind")
-SAME_COLOUR_CHANCE = 0.3
-"""How often one with nothing else to tell is said to have the colour of another."""
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -44,12 +42,12 @@ def choose_relations(facts: Facts, things: Iterable[Thing], most: int, rng: np.r
     return chosen
 
 
-def evident_relations(facts: Facts, order: Sequence[Thing], rng: np.random.Generator) -> list[Claim]:
+def evident_relations(facts: Facts, order: Sequence[Thing]) -> list[Claim]:
     """The relations that one tells who goes through the things in this order and leaves out nothing one sees.
 
     Everyone who does something tells what they hold, sit on and look at, and the largest thing they are in front of or
-    behind, of those who do nothing or were told before. So whether there is something to tell hangs on the picture,
-    not on chance; but for what has the same colour, of which there is too much. Subjects are in order.
+    behind, of those who do nothing or were told before; the first who has none of that tells whose colour they have.
+    So whether there is something to tell hangs on the picture, not on chance. Subjects are in order.
     """
     place = {one.object_id: index for index, one in enumerate(order)}
     things = {one.object_id: one for one in order}
@@ -67,7 +65,7 @@ def evident_relations(facts: Facts, order: Sequence[Thing], rng: np.random.Gener
         mine += _largest([one for one in before if one.about in DEPTH], things)
         if not any(one.about == "holding" for one in mine):
             mine += [one for one in own if one.about == "looking at"]
-        if not mine and rng.random() < SAME_COLOUR_CHANCE:
+        if not mine and not any(one.about == "same colour as" for one in told):
             mine += _largest([one for one in before if one.about == "same colour as"], things)
         told += mine
     return told

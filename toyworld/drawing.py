@@ -110,7 +110,11 @@ def _region(
 ) -> Region:
     """`counts` are the finer pixels of its silhouette by who is seen there."""
     enough = SMALLEST_COVER * pixels * FINER**2
-    cover = [actor.actor_id for other, actor in enumerate(actors, 1) if other != code and counts[other] >= enough]
+    cover = {
+        actor.actor_id: float(counts[other] / counts.sum())
+        for other, actor in enumerate(actors, 1)
+        if other != code and counts[other] >= enough
+    }
     return Region(
         segment_id=segment_id,
         category_id=LABELS.index(label),
@@ -119,7 +123,7 @@ def _region(
         actor_id=actors[code - 1].actor_id if thing else None,
         area_px=area,
         hidden=float(1 - counts[code] / counts.sum()),
-        behind=tuple(sorted(cover)),
+        behind=dict(sorted(cover.items())),
     )
 
 

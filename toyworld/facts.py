@@ -106,7 +106,17 @@ def judge(claim: Claim, facts: Facts) -> str:
             return WRONG if thing is None else NOT_VISIBLE
         ids = next((stuff.object_ids for stuff in facts.stuff if stuff.label == thing.ground), ())
         return RIGHT if claim.value in ids else WRONG
-    return RIGHT if claim in facts.relations or claim in facts.faint else WRONG
+    if claim in facts.relations or claim in facts.faint:
+        return RIGHT
+    other = facts.thing(claim.value)
+    return NOT_VISIBLE if thing and other and _is_hidden(claim.about, thing, other) else WRONG
+
+
+def _is_hidden(relation: str, thing: Thing, other: Thing) -> bool:
+    """Whether what decides on a relation cannot be seen: the colour of either, where somebody looks."""
+    if relation == "same colour as":
+        return thing.colour is None or other.colour is None
+    return relation == "looking at" and thing.facing is None
 
 
 def _judged(said: Iterable[str], true: str | None) -> str:

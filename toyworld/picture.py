@@ -1,5 +1,6 @@
 """What drawing a scene gives: the picture, and the exact truth about every pixel of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +25,9 @@ class Region:
     """Pixels of the picture it has."""
     hidden: float
     """Part of its own silhouette inside the frame that others cover, 0 to 1."""
-    behind: tuple[int, ...]
-    """actor_ids of those that cover part of it, as far as one sees them there; ascending."""
+    behind: Mapping[int, float]
+    """Part of its own silhouette inside the frame that another one covers, by that one's actor_id, ascending; of those
+    that one sees there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

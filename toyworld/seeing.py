@@ -14,7 +14,6 @@ from toyworld.naming import ObjectIds
 from toyworld.picture import Picture, Region
 from toyworld.relations import relations_of
 from toyworld.scene import Actor, Scene
-from toyworld.vocabulary import STUFF
 
 PIXELS = 224 * 128
 KIND_PX, COLOUR_PX, ACTION_PX, FACING_PX = 150, 40, 90, 90
@@ -25,7 +24,6 @@ CUT = 3
 """Pixels of the picture's border, at 224 x 128, on which a thing may lie before it counts as cut off."""
 LOOKS_SIDEWAYS = ("bird", "car")
 """They are only drawn from the side: to the right when they face the viewer."""
-STUFF_LABELS = tuple(clean_label(label) for label in STUFF)
 PLACE_STUFF = {
     "park": ({"grass", "sky"}, {"mountain", "wall"}),
     "street": ({"road", "wall"}, {"mountain", "floor-wood"}),

@@ -8,7 +8,6 @@ from toyworld.scene import Actor
 from toyworld.vocabulary import COLOURS
 
 DARK = (34, 30, 34)
-EARTH = (150, 112, 76)
 
 
 def _coat(actor: Actor) -> RGB:

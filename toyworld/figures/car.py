@@ -10,8 +10,6 @@ from toyworld.vocabulary import COLOURS
 
 TYRE = (38, 38, 44)
 GLASS = (186, 216, 232)
-LENGTH = 2.3
-"""In heights of the car."""
 
 
 def draw(pen: Pen, actor: Actor, around: Around) -> None:
