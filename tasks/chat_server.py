@@ -25,7 +25,7 @@ from tasks.server_config import ServerConfig
 try:
     import httpx
 except ImportError as error:
-    raise MissingExtraError("the captioner `server`", "httpx", "pip install 'caption-movies[server]'") from error
+    raise MissingExtraError("asking a server", "httpx", "pip install 'caption-movies[server]'") from error
 
 T = TypeVar("T")
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
@@ -75,6 +75,8 @@ class Question(Generic[T]):
     """Of the jitter of waits. It decides nothing else."""
     given_up: threading.Event
     """Set when nobody wants the answer any more."""
+    otherwise: Callable[[dict[str, Any], int], dict[str, Any]] | None = None
+    """Makes the body for the next try (its number, from 2) after an answer that `read` did not take; None: the same."""
 
 
 class ChatServer:
@@ -114,11 +116,18 @@ class ChatServer:
             ) from error
 
     def _ask(self, question: Question[T]) -> T:
-        tries = self.config.retries + 1
+        tries, unread = self.config.retries + 1, 0
         body: dict[str, Any] = {}
 
         def once() -> T:
-            return question.read(self._send("POST", "/chat/completions", body))
+            nonlocal body, unread
+            said = self._send("POST", "/chat/completions", body)
+            try:
+                return question.read(said)
+            except ValueError:
+                unread += 1
+                body = question.otherwise(body, unread + 1) if question.otherwise else body
+                raise
 
         if not question.given_up.is_set():
             body = question.body()
@@ -239,9 +248,7 @@ def server_of(config: ServerConfig) -> ChatServer:
 
 def say_offer(models: dict[str, dict[str, Any]]) -> str:
     """The remedy of an unknown name."""
-    return (
-        f"It has: {', '.join(sorted(models)) or 'none'}. Correct checkpoint and adapter, or serve it under that name."
-    )
+    return f"It has: {', '.join(sorted(models)) or 'none'}. Correct the model's name, or serve it under that one."
 
 
 def _read_models(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
