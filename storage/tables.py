@@ -149,6 +149,10 @@ class Caption(Row):
     mended_from: Annotated[str | None, "captions.caption_id of the first answer; null for the first answer itself"]
     repairs: Annotated[list[str], "what was done to the first answer's text, see tasks/repairs.py; empty: nothing"]
     text: Annotated[str, "the caption with its tags, exactly as generated; of a repaired one, after its repairs"]
+    original_text: Annotated[
+        str | None,
+        "what the captioner wrote, where `text` is not that: cut off inside a tag, no caption (`error`), or repaired",
+    ] = None
     plain_text: Annotated[str, "the caption without tags, blanks collapsed"]
     checkpoint: Annotated[str, "the model: hub id or folder name, and the digest of its weights"]
     adapter: Annotated[str | None, "the adapter, likewise; null without one"]

@@ -167,20 +167,28 @@ def _request(job: Job, image: NDArray[np.uint8]) -> CaptionRequest:
 
 
 def _checked(result: CaptionResult) -> CaptionResult:
-    """The result; an empty caption, or one that cannot be written down, becomes an error."""
+    """The result; an empty caption, or one that cannot be written down, becomes an error. What was written is kept."""
     if result.error is not None:
-        return replace(result, text="", finish_reason="error", mean_logprob=None)
+        return _failed(result, result.error)
     if not result.text.strip():
-        return replace(_wordless(result), error="the captioner ended without having written a word.")
+        if result.original_text:
+            return _failed(result, "the caption was cut off inside the tag that it begins with. Raise max_new_tokens.")
+        return _failed(result, "the captioner ended without having written a word.")
     try:
         result.text.encode()
     except UnicodeEncodeError as error:
-        return replace(_wordless(result), error=f"the caption is no Unicode text: {error}.")
-    return result
+        return _failed(result, f"the caption is no Unicode text: {error}.")
+    return replace(result, original_text=_writable(result.original_text))
 
 
-def _wordless(result: CaptionResult) -> CaptionResult:
-    return replace(result, text="", finish_reason="error", mean_logprob=None)
+def _failed(result: CaptionResult, error: str) -> CaptionResult:
+    original = _writable(result.text if result.original_text is None else result.original_text)
+    return replace(result, text="", original_text=original, finish_reason="error", mean_logprob=None, error=error)
+
+
+def _writable(text: str | None) -> str | None:
+    """The text; what Unicode forbids in it as escapes. None for an empty one."""
+    return text.encode(errors="backslashreplace").decode() if text else None
 
 
 def caption_row(job: Job, name: str, origin: Origin, config: CaptionConfig) -> Caption:
@@ -195,6 +203,7 @@ def caption_row(job: Job, name: str, origin: Origin, config: CaptionConfig) -> C
         mended_from=replace(job, attempt=0).caption_id(name) if job.attempt else None,
         repairs=[],
         text=result.text,
+        original_text=result.original_text,
         plain_text=tags.strip(result.text),
         checkpoint=origin.checkpoint,
         adapter=origin.adapter,

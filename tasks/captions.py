@@ -14,7 +14,7 @@ from tasks.captioners import CaptionConfig, CaptionResult
 
 __all__ = ["CaptionConfig", "caption_frames", "caption_seed", "captioner_name"]
 
-VERSION = 4
+VERSION = 5
 """Bump when the meaning of the output changes."""
 STAGE = "caption"
 

@@ -17,7 +17,7 @@ from tasks.captioners import CaptionConfig
 from tasks.errors import ConfigError, UnknownNameError
 from tasks.repairs import repair
 
-VERSION = 1
+VERSION = 2
 MODES = ("keep", "repair", "regenerate", "quarantine")
 
 
@@ -151,6 +151,7 @@ def repaired(caption: Caption, things: Mapping[str, bool]) -> Caption | None:
         mended_from=caption.caption_id,
         repairs=list(after.repairs),
         text=after.text,
+        original_text=caption.text if caption.original_text is None else caption.original_text,
         plain_text=tags.strip(after.text),
     )
 

@@ -5,7 +5,7 @@ select captions.caption_id, captions.captioner,
        (select string_agg(message, '; ')
         from (select message from violations where violations.caption_id = captions.caption_id
               group by message order by min(violation_index) limit 3)) as first_messages,
-       captions.text
+       coalesce(captions.original_text, captions.text) as written
 from captions left join verdicts using (caption_id)
 left join choices on choices.caption_id = captions.caption_id and choices.captioner = captions.captioner
 where captions.caption_id not in (select caption_id from captions_ok)

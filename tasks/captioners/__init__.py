@@ -155,6 +155,9 @@ class CaptionResult:
     """One caption, or the reason why there is none."""
 
     text: str = ""
+    """With an error: what was written all the same."""
+    original_text: str | None = None
+    """What was written, where `text` is not all of it."""
     prompt_tokens: int = 0
     """Image tokens included, padding not."""
     completion_tokens: int = 0

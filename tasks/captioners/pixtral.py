@@ -175,18 +175,18 @@ class PixtralCaptioner:
     def _result(self, row: Row) -> CaptionResult:
         prompt_tokens, completion_tokens = len(row.prompt.ids), len(row.tokens)
         mean_logprob = math.fsum(row.logprobs) / completion_tokens
+        tokenizer, text = self.loaded.inputs.tokenizer, self.loaded.inputs.text(row.tokens)
+        error = row.limit.error if row.limit is not None else None
         if not math.isfinite(mean_logprob):
             error = 'the model\'s output is not a number. Try dtype = "float32".'
-            return CaptionResult(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=error)
-        if row.limit is not None and row.limit.error is not None:
+        if error is not None:
             return CaptionResult(
-                prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=row.limit.error
+                text=text, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, error=error
             )
-        tokenizer = self.loaded.inputs.tokenizer
         return CaptionResult(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            text=self.loaded.inputs.text(row.tokens),
+            text=text,
             finish_reason="stop" if row.tokens[-1] == tokenizer.eos_token_id else "length",
             mean_logprob=mean_logprob,
         )

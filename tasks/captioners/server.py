@@ -9,7 +9,7 @@ weights they are.
 
 Constrained, every request carries the grammar of its frame in the field that vLLM or SGLang reads. They do not close
 what is open when the limit of tokens comes, so the rest of a caption that was cut off inside a tag is left out here;
-and what they give is looked at, because a server passes over a field it does not know.
+and what they give is looked at, because a server passes over a field it does not know. What they wrote is kept beside.
 """
 
 import base64
@@ -240,6 +240,7 @@ def _read(said: dict[str, Any]) -> CaptionResult:
     reason = choice.get("finish_reason")
     if reason not in FINISH_REASONS:
         return CaptionResult(
+            text=text or "",
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             error=f"the server ended the caption with {reason!r}, not because it was complete or at its limit.",
@@ -264,7 +265,7 @@ def _kept(result: CaptionResult, request: CaptionRequest) -> CaptionResult:
     if text and (violations := caption_check.check(text, request.detections).violations):
         error = f"the server did not keep to the grammar: {violations[0].message} Serve the model with vLLM or SGLang."
         return replace(result, error=error)
-    return replace(result, text=text)
+    return result if text == result.text else replace(result, text=text, original_text=result.text)
 
 
 def _count(usage: Any, key: str) -> int:
