@@ -2,11 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS := build/toyworld
 MINUTES := 90
+SCENES := 500
 
 .PHONY: help setup demo test check docs lock clean toyworld-train toyworld-report
 
 help:           ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
 setup: .venv/.installed   ## the virtual environment
 
@@ -23,14 +24,15 @@ check: .venv/.installed   ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-cache
 
 toyworld-report: setup   ## measure the embedded models on 500 unseen scenes, with bars and controls
-	$(BIN)/python -m toyworld.report
+	$(BIN)/python -m toyworld.report --scenes $(SCENES)
 
-toyworld-train: setup    ## train both embedded models anew, each for twice MINUTES (90); goes on after an interruption
+toyworld-train: setup    ## train both embedded models anew, the detector twice MINUTES (90) long, the captioner three times; goes on after an interruption
 	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector-1 --minutes $(MINUTES) --workers 1
 	$(BIN)/python -m toyworld.train_detector --folder $(RUNS)-detector-2 --start $(RUNS)-detector-1 --seed 1 --learning-rate 7e-4 --minutes $(MINUTES) --workers 1 --export toyworld/checkpoints/detector
 	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-1 --minutes $(MINUTES)
-	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-2 --start $(RUNS)-captioner-1 --seed 1 --seeing .22 --binding .22 --learning-rate 1e-3 --minutes $(MINUTES) --export toyworld/checkpoints/captioner
-	$(BIN)/python -m toyworld.report --cards $(RUNS)-detector-2 $(RUNS)-captioner-2
+	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-2 --start $(RUNS)-captioner-1 --seed 1 --seeing .22 --binding .22 --learning-rate 1e-3 --minutes $(MINUTES)
+	$(BIN)/python -m toyworld.train_captioner --folder $(RUNS)-captioner-3 --start $(RUNS)-captioner-2 --seed 2 --seeing 0 --binding 0 --learning-rate 8e-4 --minutes $(MINUTES) --export toyworld/checkpoints/captioner
+	$(BIN)/python -m toyworld.report --scenes $(SCENES) --cards $(RUNS)-detector-2 $(RUNS)-captioner-3
 
 docs: setup     ## write the generated pages of docs/ anew
 	$(BIN)/python -m docs.generate
