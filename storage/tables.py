@@ -328,7 +328,7 @@ class StageRun(Row):
     fingerprint: Annotated[str, "of the files written"]
     rows: Annotated[int, "rows written to the stage's main table"]
     seconds: Annotated[float, "wall time"]
-    frames: Annotated[int, "frames the shard has; 0 for stages that are not about pictures"]
+    frames: Annotated[int, "frames worked on: the shard's; of mend, those asked about again; 0: not about pictures"]
     prompt_tokens: Annotated[int, "tokens of all prompts, image tokens included; 0 for stages without a language model"]
     tokens: Annotated[int, "tokens generated; 0 for stages without a language model"]
     asking_seconds: Annotated[float, "of `seconds`, from the first question to the captioner to its last answer"]

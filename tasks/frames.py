@@ -212,6 +212,7 @@ class _Shard:
             )
             self.frame_index += 1
             self.written += 1
+            self.write.frames = self.written
 
     def _place(self) -> Continuation:
         return self.timeline.continuation(

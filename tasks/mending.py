@@ -4,21 +4,25 @@ The first answer is never touched: what is made to replace it stands beside it a
 any other, and tasks/choices.py says which one counts. So every attempt is kept with its seed and its violations.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from storage.store import MENDING, Store, TableRef
+from storage.store import MENDING, Store, TableRef, Writer
 from storage.tables import Caption, Detection, Frame
 from tasks import captioners, prompts, tags
 from tasks.caption_check import check_against
-from tasks.caption_jobs import Job, answer, caption_row, caption_seed
-from tasks.captioners import CaptionConfig
-from tasks.errors import ConfigError, UnknownNameError
+from tasks.caption_jobs import Clock, Job, answer, caption_row, caption_seed
+from tasks.captioners import CaptionConfig, CaptionResult
+from tasks.errors import CaptionMoviesError, ConfigError, UnknownNameError
+from tasks.frame_work import UNWORKABLE, reason
 from tasks.repairs import repair
 
 VERSION = 2
 MODES = ("keep", "repair", "regenerate", "quarantine")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,9 @@ def mend_captions(
 ) -> TableRef:
     """What is made to replace the captions at fault of one shard; an empty table where nothing is.
 
-    A caption that failed is not mended: there is nothing to hold against the detections. Raises what captioning raises.
+    A caption that failed is not mended: there is nothing to hold against the detections. Where the captioner cannot be
+    asked again, the answers are rows with an error, and the next run asks: the shard's clean captions do not wait for
+    it. Raises what identifying the captioner raises.
     """
     how = config.on_violation if config.on_violation in ("repair", "regenerate") else "none"
     done, weights = _Done(how=how), {}
@@ -94,17 +100,14 @@ def mend_captions(
         captioner=captions.captioner,
         may_vary=config.regenerates,
     )
-    if output.is_current():
+    if output.is_current() and not output.notes.get("again"):
         return output.ref
     with output.writer() as write:
         if how == "repair":
             for row in _repairs(captions, detections, store):
                 write(row)
         elif how == "regenerate":
-            for row in _regenerations(frames, captions, detections, store, config, captioner):
-                write(row)
-                write.prompt_tokens += row.prompt_tokens
-                write.tokens += row.completion_tokens
+            _regenerate(frames, captions, detections, store, config, captioner, write)
     return output.ref
 
 
@@ -156,32 +159,53 @@ def repaired(caption: Caption, things: Mapping[str, bool]) -> Caption | None:
     )
 
 
-def _regenerations(
+def _regenerate(
     frames: TableRef,
     captions: TableRef,
     detections: TableRef,
     store: Store,
     config: MendConfig,
     captioner: CaptionConfig,
-) -> Iterator[Caption]:
-    """Every answer, attempt by attempt; a caption is left when an answer to it is clean."""
+    write: Writer,
+) -> None:
+    """Write every answer, attempt by attempt; a caption is left when an answer to it is clean."""
     found = _detections(detections, store)
     faulty = _at_fault(captions, found, store)
-    if not faulty:
-        return
-    jobs = _jobs(faulty, found, frames, store, captioner)
+    jobs = _jobs(faulty, found, frames, store, captioner) if faulty else []
+    write.frames = len({job.frame.frame_id for job in jobs})
     origin = captioners.identify(captioner)
     for attempt in range(1, config.max_regenerations + 1):
+        if not jobs:
+            return
         how = asked_again(captioner, config, attempt)
         for job in jobs:
             job.attempt, job.result = attempt, None
             job.seed = caption_seed(captioner.seed, job.frame.frame_id, job.candidate, attempt)
-        answer(jobs, captioners.load(how), how.batch_size)
+        clock = _answered(jobs, how)
+        if clock is None:
+            write.notes["again"] = True  # what failed here and now may work the next time
+        else:
+            write.asking_seconds += clock.asking_seconds
+            write.waiting_seconds += clock.waiting_seconds
         for job in jobs:
-            yield caption_row(job, captions.captioner, origin, how)
-        jobs = [job for job in jobs if not _is_clean(job)]
-        if not jobs:
-            return
+            row = caption_row(job, captions.captioner, origin, how)
+            write(row)
+            write.prompt_tokens += row.prompt_tokens
+            write.tokens += row.completion_tokens
+        jobs = [job for job in jobs if not _is_clean(job)] if clock else []
+
+
+def _answered(jobs: Sequence[Job], how: CaptionConfig) -> Clock | None:
+    """Ask about all of them. None where the captioner failed as such: each that it left open has that for its error."""
+    try:
+        return answer(jobs, captioners.load(how), how.batch_size)
+    except (CaptionMoviesError, MemoryError, *UNWORKABLE) as error:
+        why = str(error) if isinstance(error, CaptionMoviesError) else reason(error)
+        log.warning("%d captions at fault are not mended in this run: %s", len(jobs), why)
+        for job in jobs:
+            if job.result is None or job.result.error is not None:
+                job.result = CaptionResult(error=f"the captioner could not be asked again; the next run will: {why}")
+        return None
 
 
 def asked_again(captioner: CaptionConfig, config: MendConfig, attempt: int) -> CaptionConfig:
