@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.store import Store
 from storage.tables import Caption, Detection, Frame
 from tasks import prompts, tags
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin, StreamingCaptioner
-from tasks.errors import CaptionMoviesError
+from tasks.errors import CaptionMoviesError, StoreError
 from tasks.frame_work import UNWORKABLE, PictureError, decode, raise_for_all, reason, work_in_batches
 
 BATCH = 8
@@ -51,6 +52,15 @@ class Job:
 def captioner_name(config: CaptionConfig) -> str:
     """The name under which this configuration's captions stand in the store: letters, digits and ._- only."""
     return config.name or config.backend
+
+
+def weights_behind(path: str, store: Store) -> dict[str, str]:
+    """What a file says of the model that made it; nothing of one that is damaged, or not there."""
+    try:
+        footer = store.footer(path)
+    except StoreError:
+        return {}
+    return footer.weights if footer else {}
 
 
 def caption_seed(seed: int, frame_id: str, candidate: int, attempt: int = 0) -> int:

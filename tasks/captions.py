@@ -6,11 +6,11 @@ How a captioner is asked, and what is done when it does not answer, stands in ta
 from collections import defaultdict
 from dataclasses import replace
 
-from storage.store import Store, TableRef, path_of
+from storage.store import Output, Store, TableRef, path_of
 from storage.tables import Caption, Detection, Failure, Frame
 from tasks import captioners, prompts
-from tasks.caption_jobs import Job, answer, caption_row, caption_seed, captioner_name
-from tasks.captioners import CaptionConfig, CaptionResult
+from tasks.caption_jobs import Job, answer, caption_row, caption_seed, captioner_name, weights_behind
+from tasks.captioners import CaptionConfig, CaptionResult, Origin
 
 __all__ = ["CaptionConfig", "caption_frames", "caption_seed", "captioner_name"]
 
@@ -30,20 +30,13 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     """
     config = captioners.completed(config)
     name = captioner_name(config)
-    origin = captioners.identify(config)
-    output = store.output(
-        [Caption],
-        stage=STAGE,
-        shard=frames.shard,
-        inputs=[frames.fingerprint, detections.fingerprint],
-        config=replace(config, name=name),
-        version=VERSION,
-        weights={**origin.weights, "template": prompts.template(config.template).digest},
-        captioner=name,
-        may_vary=True,
-    )
+    origin = captioners.identify(config, weights_behind(path_of("captions", frames.shard, name), store))
+    output = _output(frames, detections, store, config, origin)
     if output.is_current():
         return output.ref
+    if not origin.asked:  # finished work is found without the server, work to be done is not
+        origin = captioners.identify(config)
+        output = _output(frames, detections, store, config, origin)
     with output.writer() as write:
         jobs = _jobs(frames, detections, store, config)
         if waiting := [job for job in jobs if job.result is None]:
@@ -58,6 +51,21 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
             write.prompt_tokens += row.prompt_tokens
             write.tokens += row.completion_tokens
     return output.ref
+
+
+def _output(frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig, origin: Origin) -> Output:
+    name = captioner_name(config)
+    return store.output(
+        [Caption],
+        stage=STAGE,
+        shard=frames.shard,
+        inputs=[frames.fingerprint, detections.fingerprint],
+        config=replace(config, name=name),
+        version=VERSION,
+        weights={**origin.weights, "template": prompts.template(config.template).digest},
+        captioner=name,
+        may_vary=True,
+    )
 
 
 def _jobs(frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig) -> list[Job]:

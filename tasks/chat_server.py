@@ -35,6 +35,8 @@ LONGEST_RETRY_AFTER_SECONDS = 120.0
 CONNECT_SECONDS = 10.0
 LOOK_TRIES = 3
 """Of a question about the server itself: a run that cannot begin shall say so soon."""
+SILENT_SECONDS = 60.0
+"""For so long after it gave no answer, a server is not asked by those who can do without one."""
 LARGEST_ANSWER_BYTES = 64 << 20
 BUSY = (429, 503)
 """The server is fine and has too much to do: no request is to blame."""
@@ -90,6 +92,7 @@ class ChatServer:
         limits = httpx.Limits(max_connections=at_once + 1, max_keepalive_connections=at_once)
         self._client = httpx.Client(timeout=seconds, limits=limits)
         self._threads = ThreadPoolExecutor(at_once, "chat-server")
+        self._silent_since: float | None = None
         atexit.register(self._client.close)
 
     def submit(self, question: Question[T]) -> "Future[T]":
@@ -98,6 +101,11 @@ class ChatServer:
         The future's exception is RefusedError, or an error of our own tree as described above.
         """
         return self._threads.submit(self._ask, question)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it gave no answer when it was asked last, a moment ago."""
+        return self._silent_since is not None and time.monotonic() - self._silent_since < SILENT_SECONDS
 
     def models(self) -> dict[str, dict[str, Any]]:
         """What the server offers: id to all it says of that model.
@@ -108,9 +116,11 @@ class ChatServer:
         def once() -> dict[str, dict[str, Any]]:
             return _read_models(self._send("GET", "/models"))
 
+        self._silent_since = None
         try:
             return self._tried(once, LOOK_TRIES, random.Random(0), threading.Event())
         except _TryAgainError as error:
+            self._silent_since = time.monotonic()
             raise TransientError(
                 f"the server at {self.url} does not say what models it has: {error}. Start it, or correct url."
             ) from error

@@ -13,9 +13,9 @@ from storage.store import MENDING, Store, TableRef, Writer
 from storage.tables import Caption, Detection, Frame
 from tasks import captioners, prompts, tags
 from tasks.caption_check import check_against
-from tasks.caption_jobs import Clock, Job, answer, caption_row, caption_seed
-from tasks.captioners import CaptionConfig, CaptionResult
-from tasks.errors import CaptionMoviesError, ConfigError, UnknownNameError
+from tasks.caption_jobs import Clock, Job, answer, caption_row, caption_seed, weights_behind
+from tasks.captioners import CaptionConfig, CaptionResult, Origin
+from tasks.errors import CaptionMoviesError, ConfigError, TransientError, UnknownNameError
 from tasks.frame_work import UNWORKABLE, reason
 from tasks.repairs import repair
 
@@ -79,16 +79,17 @@ def mend_captions(
 
     A caption that failed is not mended: there is nothing to hold against the detections. Where the captioner cannot be
     asked again, the answers are rows with an error, and the next run asks: the shard's clean captions do not wait for
-    it. Raises what identifying the captioner raises.
+    it. Raises what identifying the captioner raises, unless it is a model at a server: that is the one that wrote the
+    first answers then.
     """
     how = config.on_violation if config.on_violation in ("repair", "regenerate") else "none"
-    done, weights = _Done(how=how), {}
+    done, weights, origin = _Done(how=how), {}, Origin("")
     if config.regenerates:
         asked = replace(captioner, name=captions.captioner)
         numbers = {"max_regenerations": config.max_regenerations, "temperature": config.temperature}
         done = _Done(how=how, captioner=asked, **numbers)  # type: ignore[arg-type]
-        weights = dict(captioners.identify(captioner).weights)
-        weights["template"] = prompts.template(captioner.template).digest
+        origin = captioners.identify(asked_again(captioner, config, 1), weights_behind(captions.path, store))
+        weights = {**origin.weights, "template": prompts.template(captioner.template).digest}
     output = store.output(
         [Caption],
         stage=MENDING,
@@ -107,7 +108,8 @@ def mend_captions(
             for row in _repairs(captions, detections, store):
                 write(row)
         elif how == "regenerate":
-            _regenerate(frames, captions, detections, store, config, captioner, write)
+            jobs = _jobs(frames, captions, detections, store, captioner)
+            _regenerate(jobs, captions.captioner, config, captioner, origin, write)
     return output.ref
 
 
@@ -160,20 +162,10 @@ def repaired(caption: Caption, things: Mapping[str, bool]) -> Caption | None:
 
 
 def _regenerate(
-    frames: TableRef,
-    captions: TableRef,
-    detections: TableRef,
-    store: Store,
-    config: MendConfig,
-    captioner: CaptionConfig,
-    write: Writer,
+    jobs: list[Job], name: str, config: MendConfig, captioner: CaptionConfig, origin: Origin, write: Writer
 ) -> None:
     """Write every answer, attempt by attempt; a caption is left when an answer to it is clean."""
-    found = _detections(detections, store)
-    faulty = _at_fault(captions, found, store)
-    jobs = _jobs(faulty, found, frames, store, captioner) if faulty else []
     write.frames = len({job.frame.frame_id for job in jobs})
-    origin = captioners.identify(captioner)
     for attempt in range(1, config.max_regenerations + 1):
         if not jobs:
             return
@@ -181,23 +173,25 @@ def _regenerate(
         for job in jobs:
             job.attempt, job.result = attempt, None
             job.seed = caption_seed(captioner.seed, job.frame.frame_id, job.candidate, attempt)
-        clock = _answered(jobs, how)
+        clock = _answered(jobs, how, origin)
         if clock is None:
             write.notes["again"] = True  # what failed here and now may work the next time
         else:
             write.asking_seconds += clock.asking_seconds
             write.waiting_seconds += clock.waiting_seconds
         for job in jobs:
-            row = caption_row(job, captions.captioner, origin, how)
+            row = caption_row(job, name, origin, how)
             write(row)
             write.prompt_tokens += row.prompt_tokens
             write.tokens += row.completion_tokens
         jobs = [job for job in jobs if not _is_clean(job)] if clock else []
 
 
-def _answered(jobs: Sequence[Job], how: CaptionConfig) -> Clock | None:
+def _answered(jobs: Sequence[Job], how: CaptionConfig, origin: Origin) -> Clock | None:
     """Ask about all of them. None where the captioner failed as such: each that it left open has that for its error."""
     try:
+        if not origin.asked and captioners.identify(how) != origin:
+            raise TransientError("the server has another model by now. Run again, and the captions are made anew.")
         return answer(jobs, captioners.load(how), how.batch_size)
     except (CaptionMoviesError, MemoryError, *UNWORKABLE) as error:
         why = str(error) if isinstance(error, CaptionMoviesError) else reason(error)
@@ -223,14 +217,16 @@ def asked_again(captioner: CaptionConfig, config: MendConfig, attempt: int) -> C
 
 
 def _jobs(
-    faulty: Sequence[Caption], found: Mapping[str, list[Detection]], frames: TableRef, store: Store,
-    captioner: CaptionConfig,
-) -> list[Job]:  # fmt: skip
-    """The questions once more, in order of frame and candidate."""
+    frames: TableRef, captions: TableRef, detections: TableRef, store: Store, captioner: CaptionConfig
+) -> list[Job]:
+    """The questions that had an answer at fault, in order of frame and candidate."""
+    found = _detections(detections, store)
     candidates: dict[str, list[int]] = defaultdict(list)
-    for caption in faulty:
+    for caption in _at_fault(captions, found, store):
         candidates[caption.frame_id].append(caption.candidate)
-    jobs = []
+    jobs: list[Job] = []
+    if not candidates:
+        return jobs
     for number, frame in enumerate(store.read(frames, Frame, batch_size=32)):
         for candidate in candidates.get(frame.frame_id, ()):
             listed = found[frame.frame_id]

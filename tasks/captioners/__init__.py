@@ -3,7 +3,8 @@
 A backend has two functions: `identify(config)`, which says what model it would use without loading it, so that finished
 work is recognised at once, and `load(config)`. One that can keep to the grammar of a frame says `CONSTRAINS = True`;
 one that is asked without detections and cites nothing, `GROUNDED = False`; one that can search with beams,
-`BEAMS = True`; and one whose captions are not as long as Pixtral's has DEFAULTS of its own.
+`BEAMS = True`; one that has to ask somebody who it is, `RECALLS = True`, and its `identify` takes what was said before;
+and one whose captions are not as long as Pixtral's has DEFAULTS of its own.
 """
 
 import re
@@ -127,6 +128,8 @@ class Origin:
     """Likewise; None without one."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Name to digest of everything that decides what it says beside the configuration."""
+    asked: bool = field(default=True, compare=False)
+    """False: it could not be asked now, and this is what it said when a file was made."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,12 +212,18 @@ def available() -> list[str]:
     return backends.available(sys.modules[__name__])
 
 
-def identify(config: CaptionConfig) -> Origin:
+def identify(config: CaptionConfig, recorded: Mapping[str, str] | None = None) -> Origin:
     """What `load(config)` would load.
+
+    recorded: the weights in the footer of a file that stands there. A model at a server that does not answer now is
+    taken for the one that made it, where its names are those of the configuration: so that finished work is found
+    without the server. Whoever wants new work has to ask without them: see Origin.asked.
 
     Raises CheckpointError, UnknownNameError, and ConfigError where the backend cannot decode as asked.
     """
-    origin: Origin = _backend(config).identify(config)
+    backend = _backend(config)
+    recalls = recorded and getattr(backend, "RECALLS", False)
+    origin: Origin = backend.identify(config, recorded) if recalls else backend.identify(config)
     return origin
 
 

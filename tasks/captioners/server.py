@@ -5,7 +5,8 @@ server's model sees the very pixels that a model in this process would see.
 
 A server tells the names of its models, and where it took them from, but nothing of their weights. So captions are made
 anew when those names change, and not when other weights are put in their place; `revision` is the place to say which
-weights they are.
+weights they are. While it does not answer, finished work counts as what it said when that was made; docs/server.md
+says why that is true of the rows.
 
 Constrained, every request carries the grammar of its frame in the field that vLLM or SGLang reads. They do not close
 what is open when the limit of tokens comes, so the rest of a caption that was cut off inside a tag is left out here;
@@ -14,10 +15,11 @@ and what they give is looked at, because a server passes over a field it does no
 
 import base64
 import io
+import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
@@ -29,10 +31,11 @@ from PIL import Image as Pillow
 from tasks import caption_check, prompts, tag_grammar
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
 from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
-from tasks.errors import CheckpointError, ConfigError, TransientError
+from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError, TransientError
 
 CONSTRAINS = True
 """Whether captions can be kept to their grammar; see tasks.captioners.can_constrain."""
+RECALLS = True
 FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": "length"}
 """What servers say, and what it is here. Anything else is an error."""
 DECIDING = ("id", "root", "parent")
@@ -51,23 +54,47 @@ HOPELESS = 8
 """So many requests given up after several tries each, and none answered: the server is to blame."""
 
 Models = dict[str, dict[str, Any]]
+log = logging.getLogger(__name__)
 
 
-def identify(config: CaptionConfig) -> Origin:
+def identify(config: CaptionConfig, recorded: Mapping[str, str] | None = None) -> Origin:
     """What the server says of the model, and `revision`.
 
-    Raises TransientError when it does not answer, CheckpointError when it does not have the model.
+    Where it cannot be asked, what it said before, as `recorded` has it; then Origin.asked is false. Without that raises
+    TransientError when it does not answer, CheckpointError when it does not have the model, ConfigError for a wrong
+    address or key.
     """
-    models = _server(config).models()
-    _check(models, config)
-    weights: dict[str, str] = {}
+    server, known = _server(config), _said_before(recorded or {}, config)
+    if known and server.is_silent:
+        return _origin(known, config, asked=False)
+    try:
+        models = server.models()
+        _check(models, config)
+    except CaptionMoviesError as error:
+        if not known:
+            raise
+        log.warning("finished captions are taken as they are, though nobody says whose: %s", error)
+        return _origin(known, config, asked=False)
+    said: dict[str, str] = {}
     for what, name in (("checkpoint", config.checkpoint), ("adapter", config.adapter)):
-        said = models.get(name or "", {})
-        weights |= {f"{what} {key}": said[key] for key in DECIDING if isinstance(said.get(key), str) and said[key]}
+        told = models.get(name or "", {})
+        said |= {f"{what} {key}": told[key] for key in DECIDING if isinstance(told.get(key), str) and told[key]}
+    return _origin(said, config, asked=True)
+
+
+def _said_before(recorded: Mapping[str, str], config: CaptionConfig) -> dict[str, str]:
+    """What a file says that the server said of the models with the configuration's names; else nothing."""
+    if (recorded.get("checkpoint id"), recorded.get("adapter id")) != (config.checkpoint, config.adapter):
+        return {}
+    return {key: value for key, value in recorded.items() if key.startswith(("checkpoint ", "adapter "))}
+
+
+def _origin(said: Mapping[str, str], config: CaptionConfig, *, asked: bool) -> Origin:
+    weights = dict(said)
     if config.revision:
         weights["revision"] = config.revision
     label = f"{config.checkpoint}@{config.revision}" if config.revision else config.checkpoint
-    return Origin(label, config.adapter, weights)
+    return Origin(label, config.adapter, weights, asked)
 
 
 def load(config: CaptionConfig) -> "ServerCaptioner":
