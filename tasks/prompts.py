@@ -98,7 +98,12 @@ def render(name: str, detections: Sequence[Detection], caption: str | None = Non
     if not words.grounded:
         return words.user + (caption or "")
     prompt = f"{BEGIN}{OPEN}{words.system}\n\n{words.user.format(detections=listed)}{CLOSE}"
-    return prompt if caption is None else f"{prompt}{caption}{END}"
+    return prompt if caption is None else answered(prompt, caption)
+
+
+def answered(prompt: str, caption: str) -> str:
+    """A rendered prompt of a grounded template with its caption: what a model reads in training, to `</s>`."""
+    return f"{prompt}{caption}{END}"
 
 
 def plain_words(prompt: str) -> str:

@@ -37,18 +37,28 @@ def load(config: CaptionConfig) -> PlainCaptioner:
 def _load(order: Order) -> Loaded:
     inputs = Inputs(order.checkpoint.folder)
     model, notes = read_model(BlipForConditionalGeneration, "BLIP (model type blip)", order)
-    text = model.config.text_config
-    inputs.check(model.config.vision_config.image_size, text.vocab_size)
+    check_agreement(model.config, inputs)
+    return Loaded(asked(model), inputs, order.device, order.dtype, notes)
+
+
+def check_agreement(config: Any, inputs: Inputs) -> None:
+    """Raises CheckpointError unless the model and what it reads through are of one checkpoint."""
+    text = config.text_config
+    inputs.check(config.vision_config.image_size, text.vocab_size)
     if inputs.tokenizer.sep_token_id != text.sep_token_id:
         raise CheckpointError(
-            f"{order.checkpoint.folder}: the end of a text is {inputs.tokenizer.sep_token_id} to the tokenizer, "
+            f"{inputs.folder}: the end of a text is {inputs.tokenizer.sep_token_id} to the tokenizer, "
             f"{text.sep_token_id} to the model."
         )
-    blip = Model(
+
+
+def asked(model: Any) -> Model:
+    """The model as the captioner asks it."""
+    text = model.config.text_config
+    return Model(
         ask=partial(_ask, model), before=(text.bos_token_id,), ends=(text.sep_token_id,), pad=text.pad_token_id,
         most_tokens=text.max_position_embeddings,
     )  # fmt: skip
-    return Loaded(blip, inputs, order.device, order.dtype, notes)
 
 
 _models = Models(_load)

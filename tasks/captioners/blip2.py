@@ -41,13 +41,14 @@ def _load(order: Order) -> Loaded:
     inputs = Inputs(order.checkpoint.folder)
     model, notes = read_model(Blip2ForConditionalGeneration, "BLIP-2 (model type blip-2)", order)
     inputs.check(model.config.vision_config.image_size, model.config.text_config.vocab_size)
-    return Loaded(_asked(model), inputs, order.device, order.dtype, notes)
+    return Loaded(asked(model), inputs, order.device, order.dtype, notes)
 
 
 _models = Models(_load)
 
 
-def _asked(model: Any) -> Model:
+def asked(model: Any) -> Model:
+    """The model as the captioner asks it."""
     text = model.config.text_config
     ends = (text.eos_token_id,) if isinstance(text.eos_token_id, int) else tuple(text.eos_token_id)
     image_tokens = model.config.num_query_tokens

@@ -78,15 +78,15 @@ def load(config: CaptionConfig) -> "PixtralCaptioner":
 def _load(order: Order) -> Loaded:
     inputs = PixtralInputs(order.checkpoint.folder)
     model, notes = read_model(LLAVA, "Pixtral (model type llava)", order)
-    _check_agreement(model, inputs, order.checkpoint.folder)
+    check_agreement(model.config, inputs, order.checkpoint.folder)
     return Loaded(model, inputs, order.device, notes)
 
 
 _models = Models(_load)
 
 
-def _check_agreement(model: Any, inputs: PixtralInputs, folder: Path) -> None:
-    config = model.config
+def check_agreement(config: Any, inputs: PixtralInputs, folder: Path) -> None:
+    """Raises CheckpointError unless the model is Pixtral, and reads through what lies beside it."""
     if config.vision_config.model_type != "pixtral":
         raise CheckpointError(f"{folder}: its vision tower is {config.vision_config.model_type}, not pixtral.")
     if config.text_config.model_type != "mistral":
