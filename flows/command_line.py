@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from flows.bring_data import add_commands
 from flows.compare_captions import add_compare
+from flows.exchange_data import add_exchange
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(lambda name, text: _command(commands, name, text), _store_option)
     add_compare(lambda name, text: _command(commands, name, text), _store_option)
+    add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 

@@ -67,7 +67,7 @@ class Files:
     def replacing(self, *paths: str) -> Iterator[list[Path]]:
         """Local temporary files to write; on leaving without an error each takes its place, in order."""
         folders = [Path(self.full(path)).parent if self.is_local else Path(tempfile.gettempdir()) for path in paths]
-        drafts = [folder / _draft_name(Path(path).name) for folder, path in zip(folders, paths, strict=True)]
+        drafts = [folder / draft_name(Path(path).name) for folder, path in zip(folders, paths, strict=True)]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -86,13 +86,13 @@ class Files:
         if self.is_local:
             place = Path(self.full(path))
             draft.replace(place)
-            _sync_folder(place.parent)
+            sync_folder(place.parent)
 
     def _send(self, written: BinaryIO, path: str) -> None:
         """Closing an upload publishes it, also after an error half way: so first under a name that nobody reads."""
         place = self.full(path)
         folder, _, name = place.rpartition("/")
-        draft = f"{folder}/{_draft_name(name)}"
+        draft = f"{folder}/{draft_name(name)}"
         try:
             with self._upload(draft) as target:
                 shutil.copyfileobj(written, target, 1 << 20)
@@ -125,7 +125,7 @@ class Files:
         """Delete temporary files that dead processes of this machine left behind; their number."""
         temporary = Path(tempfile.gettempdir()).glob(f".*.parquet.*{TEMPORARY}")
         left = [Path(self.full(path)) for path in self.under("", TEMPORARY)] if self.is_local else list(temporary)
-        dead = [path for path in left if _owner_is_dead(path.name)]
+        dead = [path for path in left if owner_is_dead(path.name)]
         for path in dead:
             path.unlink(missing_ok=True)
         return len(dead)
@@ -143,11 +143,15 @@ def open_files(location: str) -> Files:
     return Files(filesystem, root.rstrip("/"))
 
 
-def _draft_name(name: str) -> str:
+def draft_name(name: str) -> str:
+    """A hidden name beside `name` for what is not finished; it says whose it is, so that what a killed process left is
+    known as such.
+    """
     return f".{name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
 
 
-def _owner_is_dead(name: str) -> bool:
+def owner_is_dead(name: str) -> bool:
+    """Whether a draft was left behind by a process of this machine that is gone."""
     parts = name.removesuffix(TEMPORARY).split(".")
     if len(parts) < 4 or parts[-3] != _host() or not parts[-2].isdigit():
         return False  # another machine's: it may be alive
@@ -164,7 +168,8 @@ def _host() -> str:
     return socket.gethostname().replace(".", "-")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that a rename in a folder outlives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

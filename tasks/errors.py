@@ -10,6 +10,7 @@ CaptionMoviesError
 ├── CheckpointError            weights or configuration of a model cannot be used
 ├── ReferencesError            a file of reference captions cannot be read, or has bad rows
 ├── PanopticError              panoptic ground truth or predictions cannot be used
+├── ExchangeError              data cannot go to another tool's format, or come from it
 ├── SetupError                 files that a metric needs cannot be fetched, or are not what they should be
 ├── MovieError                 a movie cannot be opened or decoded
 ├── MetricUnavailableError     a metric cannot be computed here; becomes a `reason`, never a number
@@ -22,6 +23,7 @@ __all__ = [
     "CaptionMoviesError",
     "CheckpointError",
     "ConfigError",
+    "ExchangeError",
     "MetricUnavailableError",
     "MissingExtraError",
     "MovieError",
@@ -57,6 +59,10 @@ class ReferencesError(CaptionMoviesError):
 
 class PanopticError(CaptionMoviesError):
     """Panoptic ground truth or predictions cannot be used."""
+
+
+class ExchangeError(CaptionMoviesError):
+    """Data cannot go to another tool's format, or come from it."""
 
 
 class SetupError(CaptionMoviesError):

@@ -15,7 +15,10 @@ from storage.store import Store
 from storage.tables import Movie
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = ["run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare"]
+COMMANDS = [
+    "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare",
+    "export",
+]  # fmt: skip
 
 
 @pytest.fixture

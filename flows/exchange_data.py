@@ -1,0 +1,44 @@
+"""The doors to other tools' formats: the commands `export` and `import`."""
+
+import argparse
+from collections.abc import Callable
+
+from flows.bring_data import Add
+from storage.store import Store
+
+
+def add_exchange(add: Add, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add both commands to the parser."""
+    out = add("export", "write captions with their frames and detections in another tool's format")
+    out.add_argument("--format", required=True, metavar="NAME", help="file name in tasks/exports; see docs/exports.md")
+    out.add_argument("--out", required=True, metavar="PATH", help="folder or file to write; appears when it is whole")
+    out.add_argument("--query", metavar="SQL|NAME", help="only what it answers with, in caption_id or frame_id")
+    out.add_argument("--movies", nargs="+", default=[], metavar="MOVIE", help="only these, by movie_id or title")
+    out.add_argument("--captioner", metavar="NAME", help="only this one's; A+B: what was chosen among both")
+    out.add_argument("--references", nargs="+", default=[], metavar="SOURCE", help="references in place of captions")
+    out.add_argument("--quarantined", action="store_true", help="captions that are not in captions_ok too")
+    out.add_argument("--every-candidate", action="store_true", help="all captions of a frame, not the one that counts")
+    out.add_argument("--split", default="train", metavar="NAME", help="of a dataset with splits (default: %(default)s)")
+    out.add_argument("--template", default="groundcap-card", metavar="NAME",
+                     help="prompt of chat samples (default: %(default)s)")  # fmt: skip
+    out.add_argument("--force", action="store_true", help="replace what an export wrote there before")
+    store_option(out)
+    out.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from tasks.export_selection import Wanted
+    from tasks.exports import Options, export
+
+    wanted = Wanted(
+        query=options.query, movies=tuple(options.movies), captioner=options.captioner,
+        references=tuple(options.references), quarantined=options.quarantined,
+        every_candidate=options.every_candidate,
+    )  # fmt: skip
+    told = Options(split=options.split, template=options.template)
+    done = export(Store(options.store), options.format, options.out, wanted, told, force=options.force)
+    left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
+    print(f"captions  {done.captions}" + (f" (left out: {left})" if left else ""))
+    print(f"frames    {done.frames}, {done.detections} detections")
+    print(f"written   {done.place}")
+    return 0
