@@ -11,10 +11,11 @@ from tasks.captioners.server import ServerCaptioner
 
 KEY = "CAPTION_MOVIES_API_KEY"
 RETRIES = 2
+ASKING = ("timeout_seconds", "requests_in_flight", "retries", "grammar_field", "grammar_dialect")
 
 
 def config(server: Hostile | str, **changes: Any) -> CaptionConfig:
-    how = {key: changes.pop(key) for key in ("timeout_seconds", "requests_in_flight", "retries") if key in changes}
+    how = {key: changes.pop(key) for key in ASKING if key in changes}
     url = server if isinstance(server, str) else server.url
     asked = ServerConfig(url=url, **({"retries": RETRIES} | how))
     return CaptionConfig(**({"backend": "server", "checkpoint": "m", "max_new_tokens": 24, "server": asked} | changes))

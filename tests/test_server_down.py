@@ -1,4 +1,4 @@
-"""A finished store while the server is down: everything is found, scored and summarised anew, and nothing is made up."""
+"""A finished store while the server is down: all is found, scored and summarised anew, and nothing is made up."""
 
 import socket
 from collections.abc import Callable

@@ -8,7 +8,7 @@ anew when those names change, and not when other weights are put in their place;
 weights they are. While it does not answer, finished work counts as what it said when that was made; docs/server.md
 says why that is true of the rows.
 
-Constrained, every request carries the grammar of its frame in the field that vLLM or SGLang reads. They do not close
+Constrained, every request carries the grammar of its frame in the field that the server reads. Servers do not close
 what is open when the limit of tokens comes, so the rest of a caption that was cut off inside a tag is left out here;
 and what they give is looked at, because a server passes over a field it does not know. What they wrote is kept beside.
 """
@@ -19,7 +19,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,7 @@ from tasks import caption_check, prompts, tag_grammar
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
 from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
 from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError, TransientError
+from tasks.server_config import DIALECTS
 
 CONSTRAINS = True
 """Whether captions can be kept to their grammar; see tasks.captioners.can_constrain."""
@@ -41,11 +42,10 @@ FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": 
 DECIDING = ("id", "root", "parent")
 """What a server says of a model that hangs on the model alone: its name there, where it was taken from, and for an
 adapter what it stands on. `created` is when the server was started."""
-GRAMMAR_FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
-    "vllm": lambda text: {"structured_outputs": {"grammar": text}},
-    "sglang": lambda text: {"ebnf": text},
-}
-"""Who the server says it is, and how it wants a grammar."""
+GRAMMAR_FIELDS = {"vllm": "structured_outputs.grammar", "sglang": "ebnf"}
+"""Who the server says it is, and where it reads a grammar."""
+LARK_LINE = "%llguidance {}\n"
+"""By this first line llama.cpp tells Lark from its own dialect. To llguidance it says nothing."""
 CUTS = 2
 """A caption that keeps to the grammar until it is cut off has so many `<` too many at most: a tag's two brackets."""
 PNG_LEVEL = 1
@@ -93,6 +93,8 @@ def _origin(said: Mapping[str, str], config: CaptionConfig, *, asked: bool) -> O
     weights = dict(said)
     if config.revision:
         weights["revision"] = config.revision
+    if config.decoding == "constrained" and config.server and config.server.grammar_dialect != DIALECTS[0]:
+        weights["grammar dialect"] = config.server.grammar_dialect
     label = f"{config.checkpoint}@{config.revision}" if config.revision else config.checkpoint
     return Origin(label, config.adapter, weights, asked)
 
@@ -103,13 +105,19 @@ def load(config: CaptionConfig) -> "ServerCaptioner":
     models = server.models()
     _check(models, config)
     model = models[config.adapter or config.checkpoint]
-    if config.decoding == "constrained" and model.get("owned_by") not in GRAMMAR_FIELDS:
+    if config.decoding == "constrained" and not _grammar_field(server, model):
         raise ConfigError(
             f"the server at {server.url} is none of {', '.join(GRAMMAR_FIELDS)}, so how it wants a grammar is not "
-            'known. Serve the model with one of them, or set decoding = "free" (and on_violation to another than '
-            '"regenerate", which asks again with the grammar).'
+            "known. Say it by grammar_field and grammar_dialect in [caption.server], serve the model with one of them, "
+            'or set decoding = "free" (and on_violation to another than "regenerate", which asks again with the '
+            "grammar)."
         )
     return ServerCaptioner(server, config, model)
+
+
+def _grammar_field(server: ChatServer, model: Mapping[str, Any]) -> str:
+    """Where the server reads a grammar; empty where that is not known."""
+    return server.config.grammar_field or GRAMMAR_FIELDS.get(str(model.get("owned_by")), "")
 
 
 def _server(config: CaptionConfig) -> ChatServer:
@@ -227,8 +235,18 @@ class ServerCaptioner:
             "logprobs": True,
         }
         if self.config.decoding == "constrained":
-            body |= GRAMMAR_FIELDS[self.model["owned_by"]](tag_grammar.text_for(request.detections))
+            body |= self._grammar(request)
         return body
+
+    def _grammar(self, request: CaptionRequest) -> dict[str, Any]:
+        """The field with the grammar of the request's frame."""
+        dialect = self.server.config.grammar_dialect
+        said: Any = tag_grammar.text_for(request.detections, dialect)
+        if dialect == "lark":
+            said = LARK_LINE + said
+        for name in reversed(_grammar_field(self.server, self.model).split(".")):
+            said = {name: said}
+        return dict(said)
 
 
 def content(request: CaptionRequest) -> list[dict[str, Any]]:
