@@ -39,6 +39,7 @@ def _export(options: argparse.Namespace) -> int:
     done = export(Store(options.store), options.format, options.out, wanted, told, force=options.force)
     left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
     print(f"captions  {done.captions}" + (f" (left out: {left})" if left else ""))
-    print(f"frames    {done.frames}, {done.detections} detections")
+    failed = f" (left out: {done.undetected} on which no detector worked)" if done.undetected else ""
+    print(f"frames    {done.frames}, {done.detections} detections{failed}")
     print(f"written   {done.place}")
     return 0

@@ -29,3 +29,12 @@ STUFF = (
 
 LABELS = THINGS + STUFF
 """All 133, by index."""
+
+_ABSENT = {
+    12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91, 94, 96, 97, 98, 99, *range(101, 107), 108, 110, 111, *range(113, 118),
+    120, 121, 123, 124, 126, 127, 129, 131, 132, *range(134, 138), 139, 140, 142, 143, 146, 150, 152, 153, 157, 158,
+    160, *range(162, 166), 167, 169, 170, *range(172, 175), 179, 182, 183,
+}  # fmt: skip
+"""Numbers that COCO gave to no panoptic category."""
+COCO_IDS = tuple(number for number in range(1, 201) if number not in _ABSENT)
+"""COCO's own category id of each, by index: what its JSON files say."""

@@ -1,5 +1,6 @@
-"""A caption of a frame as one plain row: what the formats without a shape of their own write."""
+"""What several formats write: a caption of a frame as one plain row, a picture as a file."""
 
+from pathlib import Path
 from typing import Any
 
 from storage.tables import Detection
@@ -36,3 +37,9 @@ def detection_row(one: Detection, *, mask: bool = False) -> dict[str, Any]:
         row |= {"segment_id": one.segment_id, "category_id": one.category_id, "area": one.area, "mask": one.mask,
                 "mask_width": one.mask_width, "mask_height": one.mask_height}  # fmt: skip
     return row
+
+
+def write_picture(sample: Sample, folder: Path) -> str:
+    """Put a frame's picture into a folder that is there, its bytes as they are; its name."""
+    (folder / sample.picture_name).write_bytes(sample.frame.image.bytes)
+    return sample.picture_name

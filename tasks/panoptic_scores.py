@@ -14,10 +14,10 @@ from storage.store import Store, TableRef
 from storage.tables import Detection, Metric, Summary
 from tasks.errors import PanopticError
 from tasks.frame_index import FrameIndex, NoFrameError
-from tasks.masks import Mask
 from tasks.object_naming import clean_label
 from tasks.panoptic_files import Annotated, ImageId, PanopticFile
-from tasks.panoptic_quality import NONE, Counts, SegmentMap, count, qualities, total
+from tasks.panoptic_quality import Counts, SegmentMap, count, qualities, total
+from tasks.segment_painting import paint
 
 VERSION = 1
 SHARD = "panoptic"
@@ -187,29 +187,23 @@ def _detections(ref: TableRef | None, store: Store) -> dict[str, list[Detection]
 
 def _painted(detections: list[Detection], truth: PanopticFile, names: Mapping[str, int]) -> Found | None:
     """The detections' masks as a segment map; None without any."""
-    segments = {one.segment_id: one for one in detections}  # boxes of a split region share its mask
-    if not segments:
-        return None
-    ids: SegmentMap | None = None
     categories: dict[int, int] = {}
-    for segment_id, one in sorted(segments.items()):
-        if one.mask is None:
-            raise PanopticError(
-                f"detections of frame {one.frame_id} have no masks. Run again with `masks = true` in [detect]."
-            )
+
+    def number_of(one: Detection) -> int:
         if (category := names.get(one.label)) is None:
             raise PanopticError(
                 f"frame {one.frame_id} has a {one.label!r}, which is no category of {truth.path}. "
                 "Give truth of the same categories as the detector's."
             )
-        pixels = Mask(one.mask_height, one.mask_width, one.mask).pixels()
-        ids = np.zeros(pixels.shape, np.int32) if ids is None else ids
         # Things keep their number, above all categories; stuff has its category's.
         thing = truth.categories[category].is_thing
-        number = max(truth.categories) + 1 + segment_id if thing else category + 1
-        ids[pixels & (ids == NONE)] = number
+        number = max(truth.categories) + 1 + one.segment_id if thing else category + 1
         categories[number] = category
-    assert ids is not None
+        return number
+
+    ids = paint(detections, number_of)
+    if ids is None:
+        return None
     seen = set(np.unique(ids).tolist())
     return ids, {number: category for number, category in categories.items() if number in seen}
 

@@ -16,6 +16,7 @@ to go on from, if any.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from storage.tables import Detection
 from tasks.errors import ConfigError, UnknownNameError
@@ -127,6 +128,25 @@ def around_picture(prompt: str) -> tuple[str, str]:
     if len(after) != 1:
         raise ValueError(f"the prompt has {IMAGE} {len(after)} times, not once.")
     return before, after[0]
+
+
+def messages(name: str, detections: Sequence[Detection], caption: str) -> list[dict[str, Any]]:
+    """A prompt with its caption as chat turns, for tools that write the markup themselves.
+
+    Content is a list of parts, `{"type": "image"}` where the picture is read. Raises what `render` raises, for the same
+    words may not stand in it.
+    """
+    render(name, detections, caption)
+    words = template(name)
+    turns = [{"role": "system", "content": [_part(words.system)]}] if words.system else []
+    before, after = words.user.format(detections=render_detections(detections)).split(IMAGE)
+    parts = [_part(before), {"type": "image"}, _part(after)]
+    turns.append({"role": "user", "content": [part for part in parts if part.get("text") != ""]})
+    return [*turns, {"role": "assistant", "content": [_part(caption)]}]
+
+
+def _part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def digest(prompt: str) -> str:

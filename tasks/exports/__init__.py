@@ -5,6 +5,7 @@ A format says of itself what it writes, and writes it:
 
     FOLDER       whether it is a folder, or one file
     ALL_FRAMES   whether frames without a caption belong to it
+    DETECTED     whether frames on which no detector worked cannot be said in it
     write(samples, draft, options)
 
 `draft` is a path that nobody else sees until everything is there. The same store gives the same bytes: no times, no
@@ -43,6 +44,7 @@ class Format(Protocol):
 
     FOLDER: bool
     ALL_FRAMES: bool
+    DETECTED: bool
 
     def write(self, samples: Iterator[Sample], draft: Path, options: Options) -> None:
         """Write everything. Raises ExchangeError where a sample cannot be said in the format, with its id."""
@@ -58,6 +60,8 @@ class Exported:
     detections: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """Captions of the selection that were not taken, by verdict."""
+    undetected: int = 0
+    """Frames left out because no detector worked on them."""
 
 
 def available() -> list[str]:
@@ -81,7 +85,7 @@ def export(
     with select(store.location, wanted) as selection:
         done.left_out = selection.left_out
         with appearing(path, folder=form.FOLDER, force=force) as draft:
-            found = _counted(samples(store, selection, all_frames=form.ALL_FRAMES), done)
+            found = _counted(samples(store, selection, all_frames=form.ALL_FRAMES), done, form.DETECTED)
             form.write(found, draft, options or Options())
             if not done.frames:
                 left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
@@ -95,8 +99,11 @@ def export(
     return done
 
 
-def _counted(found: Iterator[Sample], done: Exported) -> Iterator[Sample]:
+def _counted(found: Iterator[Sample], done: Exported, detected: bool) -> Iterator[Sample]:
     for sample in found:
+        if detected and not sample.detected:
+            done.undetected += 1
+            continue
         done.frames += 1
         done.captions += len(sample.captions)
         done.detections += len(sample.detections)

@@ -11,6 +11,7 @@ from tasks.exports import Options
 
 FOLDER = False
 ALL_FRAMES = False
+DETECTED = False
 
 
 def write(samples: Iterator[Sample], draft: Path, options: Options) -> None:

@@ -18,6 +18,7 @@ from tasks.exports import Options
 
 FOLDER = True
 ALL_FRAMES = False
+DETECTED = False
 HUMAN = "human"
 """The source of references that the dataset calls human_annotated."""
 FILE_BYTES = 400_000_000
