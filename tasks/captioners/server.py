@@ -18,9 +18,7 @@ import io
 import logging
 import math
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +28,15 @@ from PIL import Image as Pillow
 
 from tasks import caption_check, prompts, tag_grammar
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
+from tasks.chat_answers import Conversation
+from tasks.chat_completion import read_completion
 from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
-from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError, TransientError
+from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError
 from tasks.server_config import DIALECTS
 
 CONSTRAINS = True
 """Whether captions can be kept to their grammar; see tasks.captioners.can_constrain."""
 RECALLS = True
-FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": "length"}
-"""What servers say, and what it is here. Anything else is an error."""
 DECIDING = ("id", "root", "parent")
 """What a server says of a model that hangs on the model alone: its name there, where it was taken from, and for an
 adapter what it stands on. `created` is when the server was started."""
@@ -50,8 +48,6 @@ CUTS = 2
 """A caption that keeps to the grammar until it is cut off has so many `<` too many at most: a tag's two brackets."""
 PNG_LEVEL = 1
 """Of zlib: a higher one costs far more time than it saves."""
-HOPELESS = 8
-"""So many requests given up after several tries each, and none answered: the server is to blame."""
 
 Models = dict[str, dict[str, Any]]
 log = logging.getLogger(__name__)
@@ -160,58 +156,16 @@ class ServerCaptioner:
     def stream(self, requests: Iterable[CaptionRequest]) -> Iterator[tuple[CaptionRequest, CaptionResult]]:
         """Every request with its result, as soon as there is one; see the protocol.
 
-        At most requests_in_flight are drawn and unanswered. A request that the server does not answer has an error for
-        its result, unless there are several and it answers none: then they are not to blame, and ConfigError or
-        TransientError is raised.
+        A request that the server does not answer has an error for its result; for the rest, and what is raised, see
+        Conversation.answers.
         """
-        given_up = threading.Event()
-        asked: dict[Future[CaptionResult], CaptionRequest] = {}
-        refused: list[tuple[CaptionRequest, RefusedError]] = []  # kept back until something is answered
-        answered = False
+        conversation: Conversation[CaptionRequest, CaptionResult] = Conversation(self.server)
         try:
-            for done in self._asked(iter(requests), asked, given_up):
-                request = asked.pop(done)
-                try:
-                    result = done.result()
-                except RefusedError as error:
-                    refused.append((request, error))
-                    if not answered and sum(one.tried > 1 for _, one in refused) >= HOPELESS:
-                        _blame_server([one for _, one in refused])
-                    continue_with = refused if answered else []
-                else:
-                    answered, continue_with = True, refused
-                    yield request, result
-                for one, why in continue_with:
-                    yield one, CaptionResult(error=str(why))
-                continue_with.clear()
-            if len(refused) > 1:
-                _blame_server([error for _, error in refused])
-            for one, why in refused:
-                yield one, CaptionResult(error=str(why))
+            for answers in conversation.answers(requests, self._question):
+                for request, result in answers:
+                    yield request, CaptionResult(error=str(result)) if isinstance(result, RefusedError) else result
         finally:
-            given_up.set()
-            for future in asked:
-                future.cancel()
-            wait(asked)
-
-    def _asked(
-        self,
-        requests: Iterator[CaptionRequest],
-        asked: dict["Future[CaptionResult]", CaptionRequest],
-        given_up: threading.Event,
-    ) -> Iterator["Future[CaptionResult]"]:
-        """Send requests, as many at once as may be; give each as it is done. Keeps `asked`, from which it is taken."""
-        more = True
-        while more or asked:
-            while more and len(asked) < self.server.config.requests_in_flight:
-                start = time.perf_counter()
-                request = next(requests, None)
-                self.waiting_seconds += time.perf_counter() - start
-                if request is None:
-                    more = False
-                else:
-                    asked[self.server.submit(self._question(request, given_up))] = request
-            yield from wait(asked, return_when=FIRST_COMPLETED).done
+            self.waiting_seconds += conversation.waiting_seconds
 
     def _question(self, request: CaptionRequest, given_up: threading.Event) -> Question[CaptionResult]:
         def read(said: dict[str, Any]) -> CaptionResult:
@@ -263,40 +217,19 @@ def data_url(image: NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _blame_server(errors: Sequence[RefusedError]) -> None:
-    first = errors[0]
-    if any(error.tried > 1 for error in errors):
-        raise TransientError(f"the server answered none of {len(errors)} requests. See to it, and run again. {first}")
-    raise ConfigError(f"the server refused all of {len(errors)} requests: {first}. Correct what it complains of.")
-
-
 def _read(said: dict[str, Any]) -> CaptionResult:
     """The result in a chat completion. Raises ValueError when it is none."""
-    choices = said.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise ValueError(f"it has no choices but {str(said)[:300]!r}")
-    choice = choices[0]
-    message = choice.get("message") if isinstance(choice, dict) else None
-    text = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(text, str | None):
-        raise ValueError(f"its choice has no message with a text but {str(choice)[:300]!r}")
-    usage = said.get("usage")
-    prompt_tokens, completion_tokens = (_count(usage, key) for key in ("prompt_tokens", "completion_tokens"))
-    reason = choice.get("finish_reason")
-    if reason not in FINISH_REASONS:
-        return CaptionResult(
-            text=text or "",
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            error=f"the server ended the caption with {reason!r}, not because it was complete or at its limit.",
-        )
-    return CaptionResult(
-        text=text or "",
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        finish_reason=FINISH_REASONS[reason],
-        mean_logprob=_mean_logprob(choice.get("logprobs")),
+    completion = read_completion(said)
+    result = CaptionResult(
+        text=completion.text,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
     )
+    if completion.finish_reason is None:
+        ended = f"the server ended the caption with {completion.ended_with!r}"
+        return replace(result, error=f"{ended}, not because it was complete or at its limit.")
+    logprob = _mean_logprob(completion.logprobs)
+    return replace(result, finish_reason=completion.finish_reason, mean_logprob=logprob)
 
 
 def _kept(result: CaptionResult, request: CaptionRequest) -> CaptionResult:
@@ -311,12 +244,6 @@ def _kept(result: CaptionResult, request: CaptionRequest) -> CaptionResult:
         error = f"the server did not keep to the grammar: {violations[0].message} Serve the model with vLLM or SGLang."
         return replace(result, error=error)
     return result if text == result.text else replace(result, text=text, original_text=result.text)
-
-
-def _count(usage: Any, key: str) -> int:
-    """0 where the server does not say."""
-    value = usage.get(key) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _mean_logprob(logprobs: Any) -> float | None:
