@@ -17,8 +17,8 @@ from storage.store import Store, TableRef
 from storage.tables import Movie
 from tasks import captioners
 from tasks.captions import captioner_name
-from tasks.errors import ConfigError
-from tasks.movie_files import MovieFile, find_movies, identify_movies, passed_over
+from tasks.errors import ConfigError, MissingPathError
+from tasks.movie_files import MovieFile, find_movies, identify_movies, missing, nearest, passed_over
 
 ENDINGS_SAID = 8
 """The most frequent of the files left out; a folder of sources has hundreds."""
@@ -84,7 +84,13 @@ def _say(future: PrefectFuture[Any]) -> str:
 
 
 def wanted_movies(movies: Sequence[str]) -> list[str]:
-    """The files meant by files and folders. Raises ConfigError when there are none."""
+    """The files meant by files and folders.
+
+    Raises MissingPathError where one of them is not there: it is mistyped, likely, so nothing is begun. A movie that is
+    gone later is a row. ConfigError when there are none.
+    """
+    if gone := missing(movies):
+        raise MissingPathError(gone, nearest(gone[0]))
     if paths := find_movies(movies):
         return paths
     raise ConfigError(f"no movies in {', '.join(movies) or 'an empty list'}. Give movie files, or folders of them.")
@@ -105,8 +111,8 @@ def not_taken(movies: Sequence[str]) -> str:
 def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
     """Read the configuration, open the store, find and identify the movies.
 
-    Raises ConfigError when nothing was given to work on, or the captioner cannot do what is asked, UnknownNameError for
-    an unknown profile, StoreError for a store that cannot be written.
+    Raises MissingPathError for a path where nothing is, ConfigError when nothing was given to work on, or the captioner
+    cannot do what is asked, UnknownNameError for an unknown profile, StoreError for a store that cannot be written.
     """
     paths = wanted_movies(movies)
     left = not_taken(movies)

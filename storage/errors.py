@@ -32,3 +32,14 @@ class UnknownNameError(CaptionMoviesError):
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known)) or 'none'}.")
         self.kind, self.name, self.known = kind, name, known
+
+
+class MissingPathError(UnknownNameError):
+    """Paths that were given, and where nothing is."""
+
+    def __init__(self, paths: list[str], near: str | None = None) -> None:
+        """`near` is a path that is there, and may be meant by the first of them."""
+        listed = ", ".join(repr(path) for path in paths)
+        hint = f" Did you mean {near!r}?" if near else ""
+        CaptionMoviesError.__init__(self, f"there is nothing at {listed}.{hint} Nothing was begun: correct the path.")
+        self.paths = paths

@@ -5,6 +5,7 @@ CaptionMoviesError
 │   ├── ParametersError        values for a query's parameters are missing, or not its   (storage/errors.py)
 │   └── SchemaError            a row or a file does not match its table                  (storage/errors.py)
 ├── UnknownNameError           a name that is not there; says the nearest one            (storage/errors.py)
+│   └── MissingPathError       a path that was given, and where nothing is               (storage/errors.py)
 ├── ConfigError                a configuration value that cannot be
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
@@ -17,7 +18,14 @@ CaptionMoviesError
 └── TransientError             worth another try: a network or a server that may come back
 """
 
-from storage.errors import CaptionMoviesError, SchemaError, StoreError, TransientError, UnknownNameError
+from storage.errors import (
+    CaptionMoviesError,
+    MissingPathError,
+    SchemaError,
+    StoreError,
+    TransientError,
+    UnknownNameError,
+)
 
 __all__ = [
     "CaptionMoviesError",
@@ -26,6 +34,7 @@ __all__ = [
     "ExchangeError",
     "MetricUnavailableError",
     "MissingExtraError",
+    "MissingPathError",
     "MovieError",
     "PanopticError",
     "ReferencesError",

@@ -1,5 +1,6 @@
 """Which movies are meant, and which movie each file is: known by its bytes, whatever it is called."""
 
+import difflib
 import hashlib
 import os
 from collections import Counter
@@ -71,11 +72,41 @@ def find_movies(paths: Sequence[str]) -> list[str]:
     """Files as given, and the movies of folders at any depth, sorted within each folder. Nothing twice, nothing hidden:
     what macOS leaves on foreign disks is called `._name.mp4`.
 
-    A path that does not exist stays in the list: it becomes a row that says so. Symbolic links to folders are not
-    followed.
+    A path that does not exist stays in the list: a movie that went away becomes a row that says so. See `missing`.
+    Symbolic links to folders are not followed.
     """
     found = [one for path in paths for one in (_movies_below(path) if os.path.isdir(path) else [path])]
     return list(dict.fromkeys(found))
+
+
+def missing(paths: Sequence[str]) -> list[str]:
+    """Those of the paths where nothing is. One that is there and cannot be looked at, for want of a right, is not."""
+    return [path for path in paths if not _is_there(path)]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL byte
+        return False
+    except OSError:
+        return True  # it becomes a row that says why it cannot be read
+    return True
+
+
+def nearest(path: str) -> str | None:
+    """A path that is there and that a missing one may be meant for: its first part that is not there is misspelt."""
+    gone = [one for one in (Path(path), *Path(path).parents) if not _is_there(str(one))]
+    if not gone or not gone[-1].parent.is_dir():
+        return None
+    first = gone[-1]
+    try:
+        close = difflib.get_close_matches(first.name, sorted(os.listdir(first.parent)), n=1)
+    except OSError:
+        return None
+    meant = [first.parent / name for name in close]
+    whole = [one / Path(path).relative_to(first) for one in meant]
+    return next((str(one) for one in (*whole, *meant) if one.exists()), None)
 
 
 def passed_over(paths: Sequence[str]) -> dict[str, int]:

@@ -105,20 +105,27 @@ def test_changed_bytes_are_another_movie_and_a_touched_or_renamed_file_is_not(tm
 
 @pytest.mark.usefixtures("on_server")
 def test_bad_movies_are_rows_and_the_others_are_finished(
-    tmp_path: Path, movies: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, movies: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in BAD:
         shutil.copy(CLIPS / name, movies)
     (movies / "notes.mp4").write_text("not a movie at all")
+    gone = movies / "gone.mp4"
+    gone.touch()
     store = tmp_path / "store"
-    given = [*sorted(movies.iterdir()), tmp_path / "missing.mp4"]
-    assert run(store, given, scripted_profile(tmp_path)) == 3
+
+    def look(paths: list[str]) -> list[MovieFile]:
+        gone.unlink()
+        return identify_movies(paths)
+
+    monkeypatch.setattr("flows.run_state.identify_movies", look)
+    assert run(store, sorted(movies.iterdir()), scripted_profile(tmp_path)) == 3
     with catalog.connect(str(store)) as connection:
         found = {title: (status, error) for title, status, error in connection.execute(
             "select title, status, error from movies").fetchall()}  # fmt: skip
     assert {title: status for title, (status, _) in found.items()} == {
         "sintel140_h264": "ok", "big_buck_bunny_432_433": "ok", "empty": "unreadable", "audio_only": "no_video",
-        "trunc60_faststart": "truncated", "notes": "unreadable", "missing": "unreadable",
+        "trunc60_faststart": "truncated", "notes": "unreadable", "gone": "unreadable",
     }  # fmt: skip
     assert all((error is None) == (status == "ok") for status, error in found.values())
     assert "3 unreadable" in capsys.readouterr().out
@@ -236,7 +243,8 @@ def test_signals_are_heard_while_the_movies_are_read(tmp_path: Path, monkeypatch
         return identify_movies(paths)
 
     monkeypatch.setattr("flows.run_state.identify_movies", look)
-    assert run(tmp_path / "store", tmp_path / "missing.mp4", scripted_profile(tmp_path)) == 3
+    (tmp_path / "empty.mp4").touch()
+    assert run(tmp_path / "store", tmp_path / "empty.mp4", scripted_profile(tmp_path)) == 3
     assert [getattr(handler, "__func__", None) for handler in handlers] == [stop_gently._first]
 
 

@@ -15,7 +15,7 @@ from storage.store import Store
 from storage.tables import Frame, Movie, Shot
 from tasks.errors import ConfigError, MovieError
 from tasks.frames import Extracted, FramesConfig, extract_shard, find_movies, identify_movies
-from tasks.movie_files import passed_over
+from tasks.movie_files import missing, nearest, passed_over
 
 VIDEOS = Path(__file__).parent / "data" / "videos"
 SINTEL = ("h264.mp4", "hevc10_aac.mp4", "vp9_opus.webm", "rot90.mp4", "vfr_24_12.mp4")
@@ -352,6 +352,25 @@ def test_find_movies(tmp_path: Path) -> None:
     named = [str(tmp_path / "deep/notes.txt"), str(tmp_path), str(tmp_path / "gone.mp4"), str(tmp_path / "z.mp4")]
     found = [str(Path(path).relative_to(tmp_path)) for path in find_movies(named)]
     assert found == ["deep/notes.txt", "deep/a.MKV", "deep/er/b.webm", "z.mp4", "gone.mp4"]
+
+
+def test_a_missing_path_is_told_from_one_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "movies").mkdir()
+    (tmp_path / "movies" / "holiday.mp4").touch()
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    there = [str(tmp_path), str(tmp_path / "movies" / "holiday.mp4")]
+    gone = [str(tmp_path / name) for name in ("holiday.mp4", "link.mp4", "movies/holiday.mp4/x.mp4", "a\0b.mp4")]
+    assert missing([*gone, *there, ""]) == [*gone, ""]
+    assert nearest(str(tmp_path / "moveis" / "holiday.mp4")) == there[1]
+    assert nearest(str(tmp_path / "moveis" / "other" / "trip.mp4")) == str(tmp_path / "movies")
+    assert nearest(str(tmp_path / "movies" / "holliday.mp4")) == there[1]
+    assert [nearest(one) for one in ("", gone[2], str(tmp_path / "qqqq.mp4"), gone[3])] == [None] * 4
+
+    def refuse(_path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", refuse)
+    assert missing(there) == []
 
 
 def test_files_passed_over_are_counted_by_their_ending(tmp_path: Path) -> None:
