@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flows.bring_data import add_commands
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
+from flows.show_gallery import add_gallery
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
 from storage.checks import check_store
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(lambda name, text: _command(commands, name, text), _store_option)
     add_compare(lambda name, text: _command(commands, name, text), _store_option)
+    add_gallery(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
@@ -150,8 +150,12 @@ class TableWriter:
         self._file.close()
 
 
-def read_rows(source: pa.NativeFile, row: type[R], *, name: str, batch_size: int = 1024) -> Iterator[R]:
-    """The rows of one file. Raises SchemaError when the file is not of this table as the code knows it."""
+def read_rows(
+    source: pa.NativeFile, row: type[R], *, name: str, batch_size: int = 1024, row_groups: Sequence[int] | None = None
+) -> Iterator[R]:
+    """The rows of one file, or of some of its row groups. Raises SchemaError when the file is not of this table as the
+    code knows it.
+    """
     with pq.ParquetFile(source) as file:
         if not file.schema_arrow.equals(schema(row)):
             raise SchemaError(
@@ -159,7 +163,7 @@ def read_rows(source: pa.NativeFile, row: type[R], *, name: str, batch_size: int
                 f"{_difference(file.schema_arrow, schema(row))}. Delete the file, or run the stage again."
             )
         build = _builder(row)
-        for batch in file.iter_batches(batch_size=batch_size):
+        for batch in file.iter_batches(batch_size=batch_size, row_groups=row_groups):
             for values in batch.to_pylist():
                 yield build(values)
 

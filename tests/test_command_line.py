@@ -16,7 +16,8 @@ from storage.tables import Movie
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
-    "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare",
+    "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare", "gallery",
+    "serve",
     "export",
 ]  # fmt: skip
 
