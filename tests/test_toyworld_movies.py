@@ -146,7 +146,8 @@ def references(store: Store, source: str) -> list[str]:
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    words = ["--seconds", "2.5", "--shots", "1", "--size", "64x36"]
+    # at 64x36 one file in twenty differed: x264's search for scene cuts is not sure of itself on so few blocks
+    words = ["--seconds", "2.5", "--shots", "1", "--size", "128x64"]
     for name, seed in (("a", "4"), ("b", "4"), ("c", "5")):
         main([str(tmp_path / f"{name}.mp4"), "--seed", seed, *words])
     a, b, c = (Path(tmp_path / f"{name}.mp4").read_bytes() for name in "abc")

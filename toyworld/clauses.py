@@ -6,7 +6,7 @@ import numpy as np
 
 from toyworld.facts import Claim, Facts, Thing
 from toyworld.phrases import Phrases
-from toyworld.wordings import AUTOMATIC, SAME_COLOUR
+from toyworld.wordings import ALIKE, AUTOMATIC, SAME_COLOUR
 
 DOERS = ("person", "dog", "cat", "bird", "car")
 RELATION_WEIGHTS = {
@@ -46,7 +46,8 @@ def evident_relations(facts: Facts, order: Sequence[Thing]) -> list[Claim]:
     """The relations that one tells who goes through the things in this order and leaves out nothing one sees.
 
     Everyone who does something tells what they hold, sit on and look at, and the largest thing they are in front of or
-    behind, of those who do nothing or were told before; the first who has none of that tells whose colour they have.
+    behind, of those who do nothing or were told before; the first who has none of that, but the colour of somebody told
+    before, tells that.
     So whether there is something to tell hangs on the picture, not on chance. Subjects are in order.
     """
     place = {one.object_id: index for index, one in enumerate(order)}
@@ -66,7 +67,8 @@ def evident_relations(facts: Facts, order: Sequence[Thing]) -> list[Claim]:
         if not any(one.about == "holding" for one in mine):
             mine += [one for one in own if one.about == "looking at"]
         if not mine and not any(one.about == "same colour as" for one in told):
-            mine += _largest([one for one in before if one.about == "same colour as"], things)
+            alike = [one for one in before if one.about == "same colour as" and things[one.value].label in DOERS]
+            mine += _largest(alike, things)
         told += mine
     return told
 
@@ -122,13 +124,15 @@ class Clauses:
         return self.phrases.place_at(seat, "on")
 
     def _besides(self, thing: Thing) -> str:
-        """', holding a red umbrella, behind a tree', ', facing left'."""
+        """', holding a red umbrella, behind a tree', ', in the same colour as the dog', ', facing left'."""
         phrases, parts = self.phrases, []
         if claim := self._take(thing, "holding"):
             parts.append(phrases.relating(claim, verb=False))
         if claim := self._take(thing, "looking at"):
             parts.append(phrases.relating(claim, verb=False))
         parts += [self._beside(claim) for about in DEPTH if (claim := self._take(thing, about))]
+        if claim := self._take(thing, "same colour as"):
+            parts.append(f"{'in ' if thing.label == 'person' else ''}{ALIKE} {self._colour_of(claim)}")
         if thing.facing and not parts and self._tells_facing(thing):
             parts.append(phrases.facing(thing))
         return "".join(f", {part}" for part in parts)
@@ -152,6 +156,13 @@ class Clauses:
             return f"{claim.about} {self.phrases.thing(other)}"
         return self.phrases.place_at(other, claim.about)
 
+    def _colour_of(self, claim: Claim) -> str:
+        """'the man's shirt'."""
+        other = self.phrases.facts.thing(claim.value)
+        assert other is not None
+        self.phrases.said.add(claim)
+        return self.phrases.coloured_part(other)
+
     def _take(self, subject: Thing, about: str) -> Claim | None:
         """A relation of the subject that is still to be told; it counts as told then."""
         found = next((one for one in self.untold if (one.subject, one.about) == (subject.object_id, about)), None)
@@ -172,9 +183,8 @@ class Clauses:
         if claim.about in ("holding", "looking at"):
             return f"{phrases.thing(subject)} {phrases.relating(claim)}"
         if claim.about == "same colour as":
-            phrases.said.add(claim)
             words = phrases.pick(*SAME_COLOUR)
-            return f"{phrases.coloured_part(subject)} {words} {phrases.coloured_part(other)}"
+            return f"{phrases.coloured_part(subject)} {words} {self._colour_of(claim)}"
         return f"{phrases.thing(subject)} is {self._beside(claim)}"
 
 

@@ -91,8 +91,9 @@ DOING_CLASSES = {
     "watch": "looking at",
 }
 SAME_COLOUR = ("has the same colour as", "is the same colour as", "matches the colour of")
+ALIKE = "the same colour as"
 BETWEEN = {
-    "in front of": "in front of", "behind": "behind", "on": "on", "the same colour as": "same colour as",
+    "in front of": "in front of", "behind": "behind", "on": "on", ALIKE: "same colour as",
     "the same color as": "same colour as", "the colour of": "same colour as", "the color of": "same colour as",
 }  # fmt: skip
 """Words right before the object's tag, or first in a location tag, and the relation that they tell."""
