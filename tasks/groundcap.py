@@ -26,6 +26,7 @@ from tasks import tags
 from tasks.coco_panoptic import LABELS, THINGS
 from tasks.errors import ConfigError, ReferencesError
 from tasks.frame_work import UNREADABLE
+from tasks.given_files import cannot_open
 from tasks.movie_rows import delete_shards
 from tasks.object_naming import clean_label
 from tasks.reference_files import Bad
@@ -146,7 +147,9 @@ def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
                 yield first, plain.replace_schema_metadata(None)
                 first += len(batch)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ReferencesError(f"{path} cannot be read as Parquet: {error}. Fetch it again.") from error
+        if isinstance(error, OSError) and (error.errno or path.is_dir()):  # Parquet's own errors have no number
+            raise ReferencesError(cannot_open(path, error)) from error
+        raise ReferencesError(f"{path} is not Parquet, or damaged: {error}. Fetch it again.") from error
 
 
 def _bring(movie_id: str, title: str, part: Path, store: Store, name: str, brought: Brought) -> None:

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from tasks.errors import PanopticError
 from tasks.frame_work import UNREADABLE
+from tasks.given_files import cannot_open
 from tasks.panoptic_quality import NONE, SegmentMap
 
 ImageId = int | str
@@ -102,14 +103,19 @@ def _some(numbers: set[int]) -> str:
 def read_panoptic(path: str, folder: str | None = None) -> PanopticFile:
     """Read a panoptic JSON file; the folder of its segment maps is the file's name without ending unless given.
 
-    Raises PanopticError for what is not in the format, with the place in the file.
+    Raises PanopticError for a file that is not there, and for what is not in the format, with the place in the file.
     """
     file = Path(path)
     try:
         content = file.read_bytes()
+    except OSError as error:
+        raise PanopticError(cannot_open(path, error)) from error
+    try:
         said = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
-        raise PanopticError(f"{path} cannot be read as JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PanopticError(
+            f"{path} is not JSON: {error}. Give the JSON file in COCO's panoptic format, not its segment maps."
+        ) from error
     if not isinstance(said, dict) or not isinstance(said.get("annotations"), list):
         raise PanopticError(f"{path} has no list `annotations`; give a file in COCO's panoptic format.")
     place = file.with_suffix("") if folder is None else Path(folder)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tasks import tags
 from tasks.errors import ReferencesError
 from tasks.frame_index import FrameIndex, seconds_of
+from tasks.given_files import cannot_open
 
 TEXT_COLUMNS = ("caption", "text", "reference")
 """Names the text may stand under; the first one there is taken."""
@@ -62,7 +63,10 @@ def read_file(path: Path) -> Iterator[Told | Bad]:
         for place, row in reader(path):
             yield from _told(place, row)
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise ReferencesError(f"{path} cannot be read: {error}. Check the path, and that it is UTF-8.") from error
+        if isinstance(error, OSError) and (error.errno or path.is_dir()):  # Parquet's own errors have no number
+            raise ReferencesError(cannot_open(path, error)) from error
+        remedy = "Write it as UTF-8." if isinstance(error, UnicodeDecodeError) else "It is damaged: get it anew."
+        raise ReferencesError(f"{path} cannot be read: {error}. {remedy}") from error
 
 
 def _told(place: str, row: Any) -> list[Told | Bad]:

@@ -111,7 +111,7 @@ def test_files_that_cannot_be_imported(store: Store, tmp_path: Path, name: str, 
 
 
 def test_a_missing_file_and_a_bad_source(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ReferencesError, match="cannot be read"):
+    with pytest.raises(ReferencesError, match=r"there is no file .*no\.jsonl\. Correct the path\."):
         import_references(str(tmp_path / "no.jsonl"), store, "human")
     with pytest.raises(ConfigError, match="source is 'a/b'"):
         import_references(str(tmp_path / "no.jsonl"), store, "a/b")
@@ -330,8 +330,9 @@ def test_files_that_are_not_the_dataset_say_so(store: Store, tmp_path: Path) -> 
     pq.write_table(pa.table({"id": ["a_b"]}), tmp_path / "other.parquet")
     with pytest.raises(ReferencesError, match="no column image, detections, caption, human_annotated"):
         import_groundcap([str(tmp_path / "other.parquet")], store)
-    with pytest.raises(ReferencesError, match="cannot be read as Parquet"):
-        import_groundcap([str(tmp_path / "not-there.parquet")], store)
+    (tmp_path / "damaged.parquet").write_text("PAR1")
+    with pytest.raises(ReferencesError, match=r"damaged\.parquet is not Parquet, or damaged: .* Fetch it again"):
+        import_groundcap([str(tmp_path / "damaged.parquet")], store)
     with pytest.raises(ReferencesError, match=r"no row of .* can be used, the first: .* row 1: column id"):
         import_groundcap([dataset(tmp_path, [row("tt7")])], store)
     with pytest.raises(ReferencesError, match="caption-movies import"):
