@@ -190,7 +190,8 @@ def _print_end(report: "Report") -> None:
         tokens = f"{speed['output_tokens']:.0f} tokens written, {speed['prompt_tokens']:.0f} read"
         waiting = f"{100 * speed['waiting']:.0f} % of the time waiting for pictures"
         print(f"speed     a second: {speed['frames']:.1f} frames captioned, {tokens}; {waiting}")
-    print(f"work      {report.shards_computed} pieces computed in this run, the rest stood there already")
+    work = f"{report.shards_computed} shards computed in this run, each stage counted"
+    print(f"work      {work}; the rest stood there already")
     for failed in report.failures:
         print(f"FAILED    {failed.step}: {failed.error}")
     print(f"store     {report.store}")

@@ -28,7 +28,11 @@ DONE = {
 """What is said of a shard when a stage is done with it."""
 STAGES = tuple(DONE)
 EVERY_SECONDS = 10.0
-"""Between two lines, at least; nothing is said while nothing changes."""
+"""Between two lines while something changes."""
+SILENT_ROUNDS = 3
+"""So many times EVERY_SECONDS pass at most without a line: half a minute, in which a large model may finish nothing."""
+LONGEST_SECONDS_SAID = 100 * 3600.0
+"""What is estimated to last longer is not said to the second."""
 
 
 @dataclass
@@ -50,9 +54,19 @@ class Progress:
     found: Counter[str] = field(default_factory=Counter)
     """Those of the shards that stood there finished already."""
     rows: Counter[str] = field(default_factory=Counter)
-    began: float = field(default_factory=time.monotonic)
+    rows_found: Counter[str] = field(default_factory=Counter)
+    """Those of the rows that stood there already."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, from any moment on."""
+    began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
+    _speaking: threading.Lock = field(default_factory=threading.Lock)
+    _said: str = ""
+    _silent: int = 0
+
+    def __post_init__(self) -> None:
+        self.began, self._said = self.clock(), self.as_line()
 
     @classmethod
     def start(cls, run_id: str, movies: int, log: Say | None = None) -> "Progress":
@@ -70,7 +84,8 @@ class Progress:
         if self.run_id in self.running:
             self.forget()
             self.tell()
-            self.say(f"{how}: {self.as_line()}")
+            with self._speaking:  # after a line that is being said now
+                self.say("; ".join(filter(None, [f"{how}: {self.as_line()}", self.rate()])))
 
     def forget(self) -> None:
         """Stop counting without a word."""
@@ -83,6 +98,7 @@ class Progress:
             self.shards[stage] += 1
             self.found[stage] += found
             self.rows[stage] += rows
+            self.rows_found[stage] += rows if found else 0
         self.tell()
 
     def movie_done(self, movie_id: str) -> None:
@@ -98,7 +114,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Say a line, with the time since the start."""
-        seconds = timedelta(seconds=round(time.monotonic() - self.began))
+        seconds = timedelta(seconds=round(self.clock() - self.began))
         for say in [*self.lines, *filter(None, [self.log])]:
             say(f"{seconds} {line}")
 
@@ -111,12 +127,38 @@ class Progress:
     def _found(self, stage: str) -> str:
         return f" ({self.found[stage]} found finished)" if self.found[stage] else ""
 
+    def rate(self) -> str:
+        """Captions a second, of those that this run has made; empty before the first."""
+        made, seconds = self.rows["caption"] - self.rows_found["caption"], self.clock() - self.began
+        if not made or seconds <= 0:
+            return ""
+        a_second = made / seconds
+        return f"{a_second:.1f} captions a second" if a_second >= 1 else f"{60 * a_second:.1f} captions a minute"
+
+    def time_left(self) -> str:
+        """How long the rest will take, as this run has gone so far: by shards that went through every stage."""
+        if (fraction := self.fraction) >= 1:
+            return ""
+        made, seconds = self.shards["score"] - self.found["score"], self.clock() - self.began
+        if not made or not fraction:
+            return "time left not known yet"
+        left = seconds / made * self.shards["score"] * (1 / fraction - 1)
+        if left > LONGEST_SECONDS_SAID:
+            return f"about {left / 86400:.0f} days left"
+        return f"about {timedelta(seconds=round(left))} left"
+
+    def say_if_due(self) -> None:
+        """Called every EVERY_SECONDS: say a line when something has changed, and at times anyway."""
+        with self._speaking:
+            line = self.as_line()
+            self._silent += 1
+            if not self._ended.is_set() and (line != self._said or self._silent >= SILENT_ROUNDS):
+                self.say("; ".join(filter(None, [line, self.rate(), self.time_left()])))
+                self._said, self._silent = line, 0
+
     def _say_now_and_then(self) -> None:
-        said = self.as_line()
         while not self._ended.wait(EVERY_SECONDS):
-            if (line := self.as_line()) != said:
-                self.say(line)
-                said = line
+            self.say_if_due()
 
     @property
     def fraction(self) -> float:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the pieces in work are finished, none is begun after them, and the run ends within seconds.
+"""Ctrl-C and SIGTERM: the shards in work are finished, none is begun after them, and the run ends within seconds.
 
 Not left to Prefect alone: when the signal went to the whole process group, its server is gone too, and Prefect asks it
 for minutes. What is finished is safe in the store at any moment, so nothing is lost by an end without Prefect.
@@ -34,7 +34,7 @@ class StoppedBeforeError(CaptionMoviesError):
 
 
 class Pieces:
-    """The pieces of work that are being done in this process."""
+    """The pieces of work that are being done in this process: each is one stage on one shard."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -46,7 +46,7 @@ class Pieces:
         """Around one piece. Raises StoppedBeforeError when none may begin any more."""
         with self._changed:
             if self._closed:
-                raise StoppedBeforeError("the run was stopped before this piece. Run the same again to go on.")
+                raise StoppedBeforeError("the run was stopped before this shard. Run the same again to go on.")
             self._in_work += 1
         try:
             yield
@@ -99,7 +99,7 @@ class stop_gently:  # noqa: N801  a context manager, used like a function
         self._stopped = Stopped(number)
         pieces.close()
         self._handle(self._second)
-        _write("\nstopping after the pieces in work; once more stops at once")
+        _write("\nstopping after the shards in work; once more stops at once")
         threading.Thread(target=self._end_anyway, daemon=True).start()
         raise self._stopped
 

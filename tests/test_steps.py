@@ -15,7 +15,7 @@ from prefect import flow, task
 from rows import movie
 
 from flows.hold_devices import DeviceSlots, on_device, slots
-from flows.show_progress import Progress, watched
+from flows.show_progress import EVERY_SECONDS, Progress, watched
 from flows.steps import POLICY, caption, check, detect, extract, score, summarise
 from storage.store import Store, TableRef
 from storage.tables import Movie
@@ -146,6 +146,58 @@ def test_progress_counts_shards_and_estimates_the_rest() -> None:
         progress.finish()
 
 
+class FakeClock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def said(progress: Progress, heard: list[str], clock: FakeClock, rounds: int) -> list[str]:
+    """What is said in so many rounds of ten seconds, in which nothing happens before the first of them."""
+    heard.clear()
+    for _ in range(rounds):
+        clock.seconds += EVERY_SECONDS
+        progress.say_if_due()
+    return list(heard)
+
+
+def test_a_line_comes_when_something_changed_and_every_half_minute_anyway() -> None:
+    clock, heard = FakeClock(), list[str]()
+    progress = Progress("run", 2, heard.append, clock=clock)
+    start = "0 of 2 movies decoded, 0 frames; shards extracted 0, detected 0"
+    silence = said(progress, heard, clock, 6)
+    assert [line.partition(" ")[0] for line in silence] == ["0:00:30", "0:01:00"]
+    assert all(start in line and line.endswith("; time left not known yet") for line in silence)
+    progress.advance("extract", 10)
+    assert [line.partition(" ")[0] for line in said(progress, heard, clock, 4)] == ["0:01:10", "0:01:40"]
+
+
+def test_lines_say_the_rate_of_this_run_and_the_time_left() -> None:
+    """What stood there finished counts for neither."""
+    clock, heard = FakeClock(), list[str]()
+    progress = Progress("run", 2, heard.append, clock=clock)
+    for shard in range(4):
+        for stage in ("extract", "caption", "score") if shard < 2 else ("extract",):
+            progress.advance(stage, 100, found=shard < 2)
+    progress.movie_done("a")
+    assert said(progress, heard, clock, 1)[0].endswith("scored 2 (2 found finished); time left not known yet")
+    progress.advance("caption", 100)
+    assert said(progress, heard, clock, 1)[0].endswith("; 5.0 captions a second; time left not known yet")
+    progress.advance("score", 100)
+    # Half of the movies have 4 shards, so all have 8: 5 are left, at one in 20 seconds and 10 more until it is said.
+    assert said(progress, heard, clock, 1)[0].endswith("; 3.3 captions a second; about 0:02:30 left")
+    clock.seconds = 1000.0
+    assert progress.rate() == "6.0 captions a minute"
+    clock.seconds = 1_000_000.0
+    assert progress.time_left() == "about 58 days left"
+    progress.movie_done("b")
+    progress.advance("score", 100)
+    clock.seconds = 40.0
+    assert progress.fraction == 1
+    assert progress.time_left() == ""
+
+
 def test_progress_is_said_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.show_progress.EVERY_SECONDS", 0.01)
     heard: SimpleQueue[str] = SimpleQueue()
@@ -157,11 +209,11 @@ def test_progress_is_said_now_and_then_and_at_the_end(monkeypatch: pytest.Monkey
         "checked 0, chosen 0, scored 0"
     )
     progress.movie_done("a")
-    while not (line := heard.get(timeout=60)).endswith(expected):
+    while not (line := heard.get(timeout=60)).endswith(f"{expected}; time left not known yet"):
         assert "movies decoded" in line  # said between two of the lines above
     progress.finish()
-    rest = [heard.get(timeout=60)]
-    assert rest[0].endswith(f"done: {expected}"), "nothing is said twice"
+    while not (line := heard.get(timeout=60)).endswith(f"done: {expected}"):
+        assert expected in line  # now and then the same again
     progress.finish()
     assert heard.empty()
 

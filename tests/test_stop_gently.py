@@ -53,7 +53,7 @@ except sg.Stopped as stopped:
 """
     rc, out, err = ends(body, number)
     assert (rc, out.split()) == (code, ["up", "caught"])
-    assert "stopping after the pieces in work" in err
+    assert "stopping after the shards in work" in err
     assert "Traceback" not in err
 
 
