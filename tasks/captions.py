@@ -41,8 +41,8 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
         jobs = _jobs(frames, detections, store, config)
         if waiting := [job for job in jobs if job.result is None]:
             captioner = captioners.load(config)
-            write.notes.update(captioner.notes)
             clock = answer(waiting, captioner, config.batch_size)
+            write.notes.update(captioner.notes)
             write.asking_seconds, write.waiting_seconds = clock.asking_seconds, clock.waiting_seconds
         write.frames = frames.rows
         for job in jobs:

@@ -1,4 +1,9 @@
-"""How many captions a device has memory for at once."""
+"""How many captions a device has memory for at once.
+
+Told from what does not change from run to run: the device's whole memory, the model, the prompts' length. What happens
+to be free is not asked: in a batch of another size sums are rounded in another order, and of two tokens that are as
+good as equal the other one may be chosen. So the same work on the same machine has the same batches, and captions.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,9 @@ from tasks.continuous_batching import PROMPT_TOKENS
 
 MOST_ON_GPU, MOST_ON_CPU = 128, 32
 """More rows bring little: the weights are then read for enough tokens at a time, and what remains is work per token."""
-USABLE = 0.8
-"""So much of the free memory is planned with; the rest is for what cannot be foreseen, and for other processes."""
+USABLE_ON_GPU, USABLE_ON_CPU = 0.8, 0.5
+"""So much of the memory is planned with, the model's weights included. The rest is for the detector, what cannot be
+foreseen, and other processes, of which main memory has more."""
 FLOAT32_BYTES = 4
 LOGIT_COPIES = 4
 """Tensors (rows, vocabulary) in float32 that choosing tokens needs at once."""
@@ -18,17 +24,18 @@ WIDE_COPIES, LONG_COPIES = 3, 8
 """Tensors (tokens, intermediate size) and (tokens, hidden size) that a layer needs at once."""
 
 
-def rows_that_fit(text: Any, tokens: int) -> int:
-    """Rows of `tokens` tokens each that fit into free memory beside a loaded MistralModel: a power of two, at least 1.
+def rows_that_fit(text: Any, tokens: int, weights: int) -> int:
+    """Rows of `tokens` tokens each that fit into a device's memory beside a MistralModel: a power of two, at least 1.
 
-    Rounded down to powers of two so that memory in use by chance hardly ever changes it.
+    weights: bytes of the whole model, vision and adapter included. A power of two, so that neither a driver that keeps
+    a little more for itself nor a prompt that is a little longer makes another number of it.
     """
     device = text.norm.weight.device
-    most = MOST_ON_GPU if device.type == "cuda" else MOST_ON_CPU
-    free = free_bytes(device)
-    if free is None:
+    most, usable = (MOST_ON_GPU, USABLE_ON_GPU) if device.type == "cuda" else (MOST_ON_CPU, USABLE_ON_CPU)
+    memory = memory_bytes(device)
+    if memory is None:
         return most
-    room = free * USABLE - _reading_bytes(text)
+    room = memory * usable - weights - _reading_bytes(text)
     fitting = min(most, max(1, int(room / _row_bytes(text, tokens))))
     return int(2 ** (fitting.bit_length() - 1))
 
@@ -47,26 +54,27 @@ def _reading_bytes(text: Any) -> int:
     return int(PROMPT_TOKENS * numbers * text.norm.weight.element_size())
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that can be had on a device; None where it is not said.
+def weight_bytes(model: Any) -> int:
+    """What a loaded model's weights take, whatever their number formats."""
+    tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}  # tied ones once
+    return sum(one.numel() * one.element_size() for one in tensors.values())
 
-    On a GPU what the driver has, and what torch holds without using it. In main memory what Linux calls available, no
-    more than the control group's limit leaves.
+
+def memory_bytes(device: torch.device) -> int | None:
+    """All memory of a device, in use or not; None where it is not said. In main memory no more than the control group's
+    limit.
     """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        _, total = torch.cuda.mem_get_info(device)
+        return int(total)
     said = Path("/proc/meminfo")
     if not said.exists():
         return None
-    (line,) = [one for one in said.read_text().splitlines() if one.startswith("MemAvailable:")]
-    return min([int(line.split()[1]) * 1024, *_left_by_group()])
+    (line,) = [one for one in said.read_text().splitlines() if one.startswith("MemTotal:")]
+    return min([int(line.split()[1]) * 1024, *_limit_of_group()])
 
 
-def _left_by_group(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that this process's control group may still take, where it has a limit. Its file cache counts as free."""
-    most, now, kinds = (folder / name for name in ("memory.max", "memory.current", "memory.stat"))
-    if not (most.exists() and now.exists() and kinds.exists()) or not most.read_text().strip().isdigit():
-        return []
-    cached = sum(int(line.split()[1]) for line in kinds.read_text().splitlines() if line.startswith("inactive_file "))
-    return [max(0, int(most.read_text()) - int(now.read_text()) + cached)]
+def _limit_of_group(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that this process's control group may take, where it has a limit."""
+    most = folder / "memory.max"
+    return [int(most.read_text())] if most.exists() and most.read_text().strip().isdigit() else []

@@ -184,7 +184,11 @@ def test_a_batch_that_does_not_fit_the_gpu_is_halved_with_the_same_captions(
 
     monkeypatch.setattr(continuous_batching, "read_prompts", crowded)
     store = Store(str(tmp_path / "store"))
-    got = rows(store, caption_frames(*put(store, frames, people(1)), store, config))
+    ref = caption_frames(*put(store, frames, people(1)), store, config)
+    got, footer = rows(store, ref), store.footer(ref.path)
+    assert footer is not None
+    assert footer.notes["rows_at_once"] > 2 == footer.notes["rows_halved_to"]
+    assert "rows_halved_to" not in whole.footer(ref.path).notes  # type: ignore[union-attr]
     assert sizes[:2] == [5, 2]
     assert sum(sizes[1:]) == 5, "and nothing is read twice"
     assert all(one.error is None for one in got)

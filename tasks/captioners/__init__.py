@@ -90,9 +90,9 @@ class CaptionConfig:
     device: str = field(default="auto", metadata=EXECUTION)
     """auto, cpu, cuda, cuda:1 ..."""
     batch_size: int = field(default=0, metadata=EXECUTION)
-    """Captions generated at once; 0: as many as the free memory holds, where the captioner can tell, else 8. Halved by
-    itself when memory does not suffice. Not hashed, although log-probabilities differ in their last digits: see
-    Captioner."""
+    """Captions generated at once; 0: as many as the device's memory holds beside the model, where the captioner can
+    tell, else 8. Halved by itself when memory does not suffice. Not hashed, although log-probabilities differ in their
+    last digits: see Captioner. The file's notes have it, as `rows_at_once` and `rows_halved_to`."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError, or UnknownNameError for a template or decoding that is not there."""
@@ -177,7 +177,9 @@ class Captioner(Protocol):
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What whoever reads the file's footer should know of the loaded model; plain JSON values."""
+        """What whoever reads the file's footer should know of the loaded model and of the work; plain JSON values.
+        Asked when the work is done.
+        """
 
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         """One result per request, in order.

@@ -28,7 +28,7 @@ from tasks.loaded_models import Models, Order, origin, read_model
 from tasks.mistral_layers import Prefix, read_prefix
 from tasks.pixtral_inputs import Inputs, PixtralInputs
 from tasks.read_ahead import ReadAhead
-from tasks.rows_in_memory import rows_that_fit
+from tasks.rows_in_memory import rows_that_fit, weight_bytes
 from tasks.token_limits import Grammars, TokenLimit, keep_to
 from tasks.token_vocabulary import Vocabulary
 
@@ -111,11 +111,14 @@ class PixtralCaptioner:
     def __init__(self, loaded: Loaded, config: CaptionConfig) -> None:
         self.loaded, self.config = loaded, config
         self.waiting_seconds = 0.0
+        self.rows: dict[str, int] = {}
 
     @property
     def notes(self) -> dict[str, Any]:
-        """Number format and device, and what the adapter changed."""
-        return dict(self.loaded.notes)
+        """Number format and device, what the adapter changed, and how many captions were in work at once: as planned,
+        and, where memory did not suffice for that, at the end.
+        """
+        return {**self.loaded.notes, **self.rows}
 
     def __call__(self, requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         """One result per request, in order; see the protocol."""
@@ -159,7 +162,8 @@ class PixtralCaptioner:
         with loaded.lock, device_errors():
             prefix = _prefix(loaded, config.template)
             if not rows:
-                rows = rows_that_fit(loaded.model.model.language_model, len(first.ids) + config.max_new_tokens)
+                tokens = len(first.ids) + config.max_new_tokens
+                rows = rows_that_fit(loaded.model.model.language_model, tokens, weight_bytes(loaded.model))
         end = loaded.inputs.tokenizer.eos_token_id
         settings = Settings(
             rows=rows,
@@ -170,7 +174,11 @@ class PixtralCaptioner:
             keep_to=keep_to if config.decoding == "constrained" else None,
         )
         batch = ContinuousBatch(loaded.model, settings, prefix, partial(_embed, loaded), loaded.lock)
-        yield from batch.write(chain([first], prompts))
+        self.rows = {"rows_at_once": rows}
+        for row in batch.write(chain([first], prompts)):
+            if batch.most < rows:
+                self.rows["rows_halved_to"] = batch.most
+            yield row
 
     def _result(self, row: Row) -> CaptionResult:
         prompt_tokens, completion_tokens = len(row.prompt.ids), len(row.tokens)
