@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flows.bring_data import add_commands
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
+from flows.judge_captions import add_judging
 from flows.show_gallery import add_gallery
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
 from storage import catalog
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(lambda name, text: _command(commands, name, text), _store_option)
     add_compare(lambda name, text: _command(commands, name, text), _store_option)
+    add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_gallery(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     return parser

@@ -282,6 +282,12 @@ class Writer:
         self.tables[type(row)].write(row)
 
 
+def captioners_of(store: Store) -> list[str]:
+    """The captioners that have captions in a store, sorted."""
+    folders = {path.split("/")[1] for path in store.files.under("captions")}
+    return sorted(folder.removeprefix("captioner=") for folder in folders)
+
+
 def path_of(table: str, shard: str, captioner: str = "", stage: str = "") -> str:
     """Where a table's shard lies under the store. A shard is '<movie_id>/<name>', or one name for a whole table."""
     movie_id, _, name = shard.rpartition("/")

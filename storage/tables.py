@@ -272,6 +272,30 @@ class Score(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(Row):
+    """What one rater, a model that was asked or a person, thinks of one caption by one criterion. Where no score came
+    of it, it is a row with an `error`.
+    """
+
+    table: ClassVar[str] = "judgements"
+    key: ClassVar[tuple[str, ...]] = ("caption_id", "rater", "criterion")
+    references: ClassVar[dict[str, str]] = {"caption_id": "captions"}
+
+    caption_id: Annotated[str, "captions.caption_id"]
+    rater: Annotated[str, "name of who rates"]
+    rater_kind: Annotated[str, "model | person"]
+    criterion: Annotated[str, "object_precision | grounding_recall | description_accuracy | language_quality | overall"]
+    score: Annotated[float | None, "1 (worst) to 5 (best), a model's in whole numbers; null on error"]
+    reason: Annotated[str | None, "why this score, in the rater's words; null where nothing was said"]
+    error: Annotated[str | None, "why there is no score; null when there is one"]
+    text_digest: Annotated[str, "first 16 hexadecimal digits of sha256 over captions.text as it was rated"]
+    model: Annotated[str | None, "the model's name at its server; null of a person, as the rest is"] = None
+    prompt: Annotated[str | None, "file in tasks/judge_prompts that the model was asked with"] = None
+    prompt_hash: Annotated[str | None, "16 digits of sha256 over that file and the form of the answer"] = None
+    asked_digest: Annotated[str | None, "likewise over all that was asked: model, settings, prompt, picture"] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary(Row):
     """One metric over all captions of a captioner, or over a group of them."""
 
@@ -322,7 +346,7 @@ class StageRun(Row):
     references: ClassVar[dict[str, str]] = {}
 
     run_id: Annotated[str, "one per run of the flow"]
-    stage: Annotated[str, "extract | detect | caption | mend | check | choose | score | summarise | movies"]
+    stage: Annotated[str, "extract | detect | caption | mend | check | choose | score | summarise | judge | movies"]
     shard: Annotated[str, "<movie_id>/<number>, or the captioner where the stage works on all of one"]
     captioner: Annotated[str, "captions.captioner; empty for stages before it"]
     fingerprint: Annotated[str, "of the files written"]
@@ -341,10 +365,12 @@ class StageRun(Row):
 TABLES: dict[str, type[Row]] = {
     row.table: row
     for row in (
-        Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Choice, Reference, Score, Summary,
-        Metric, StageRun,
+        Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Choice, Reference, Score,
+        Judgement, Summary, Metric, StageRun,
     )
 }  # fmt: skip
 
-BY_CAPTIONER = frozenset({"captions", "mentions", "violations", "verdicts", "choices", "scores", "metrics"})
+BY_CAPTIONER = frozenset(
+    {"captions", "mentions", "violations", "verdicts", "choices", "scores", "judgements", "metrics"}
+)  # fmt: skip
 """Tables that stand side by side for several captioners: their path has a captioner= folder."""

@@ -10,6 +10,7 @@ CaptionMoviesError
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
 ├── ReferencesError            a file of reference captions cannot be read, or has bad rows
+├── RatingsError               a file of people's ratings cannot be read, or has bad rows
 ├── PanopticError              panoptic ground truth or predictions cannot be used
 ├── ExchangeError              data cannot go to another tool's format, or come from it
 ├── SetupError                 files that a metric needs cannot be fetched, or are not what they should be
@@ -37,6 +38,7 @@ __all__ = [
     "MissingPathError",
     "MovieError",
     "PanopticError",
+    "RatingsError",
     "ReferencesError",
     "SchemaError",
     "SetupError",
@@ -64,6 +66,10 @@ class CheckpointError(CaptionMoviesError):
 
 class ReferencesError(CaptionMoviesError):
     """A file of reference captions cannot be read, or has bad rows."""
+
+
+class RatingsError(CaptionMoviesError):
+    """A file of people's ratings cannot be read, or has bad rows."""
 
 
 class PanopticError(CaptionMoviesError):

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
     "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare", "gallery",
     "serve",
-    "export",
+    "export", "judge", "ratings", "agree",
 ]  # fmt: skip
 
 

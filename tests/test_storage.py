@@ -215,6 +215,7 @@ def test_the_layout_is_the_documented_one() -> None:
     assert path_of("frames", "mabc/00003") == "frames/movie_id=mabc/00003.parquet"
     assert path_of("captions", "mabc/00003", "blip") == "captions/captioner=blip/movie_id=mabc/00003.parquet"
     assert path_of("failures", "mabc/00003", stage="detect") == "failures/stage=detect/movie_id=mabc/00003.parquet"
+    assert path_of("judgements", "mabc/a@00003", "blip") == "judgements/captioner=blip/movie_id=mabc/a@00003.parquet"
     assert path_of("summaries", "all", "blip") == "summaries/captioner=blip/all.parquet"
 
 
