@@ -58,6 +58,11 @@ class Files:
             info.path[skip:] for info in found if info.type == pafs.FileType.File and info.path.endswith(ending)
         )
 
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders right below a prefix, sorted."""
+        found = self.filesystem.get_file_info(pafs.FileSelector(self.full(prefix), allow_not_found=True))
+        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
     def delete(self, path: str) -> None:
         """Delete a file; one that is gone already is fine."""
         with contextlib.suppress(FileNotFoundError):

@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.store import MENDING, Store, TableRef
+from storage.store import MENDING, Store, TableRef, path_of
 from storage.tables import Caption, Choice, Detection, Frame, Verdict
 from tasks import selectors
 from tasks.errors import StoreError
@@ -61,14 +61,33 @@ def choose_captions(
     """Rank every caption of one shard within its frame. With `quarantine` none at fault is chosen.
 
     Where `config.among` names several captioners and all of them have chosen, their first ones are ranked too, into a
-    file of its own. Raises StoreError where a caption has no verdict, CheckpointError for a selector's model that is
-    not there.
+    file of its own; such a file about a choice that does not stand any more is deleted, for it may name captions that
+    are gone. Raises StoreError where a caption has no verdict, CheckpointError for a selector's model that is not
+    there.
     """
     own = _Shard(frames, detections, [captions, mended], [verdicts])
     ref = _choose(own, captions.captioner, store, quarantine, config)
     if others := _among(own, store, config):
         _choose(others, "+".join(config.among), store, quarantine, config)
+    _drop_stale(captions, store)
     return ref
+
+
+def _drop_stale(captions: TableRef, store: Store) -> None:
+    """Delete what was chosen among this captioner and others, where one of them has chosen anew, or is gone."""
+    for folder in store.files.folders("choices"):
+        joined = folder.removeprefix("captioner=")
+        path = path_of("choices", captions.shard, joined)
+        if captions.captioner not in (names := joined.split("+")) or len(names) == 1 or not store.files.exists(path):
+            continue
+        try:
+            footer = store.footer(path)
+        except StoreError:
+            footer = None  # damaged
+        stand = [store.ref("choices", captions.shard, name) for name in names]
+        if footer is None or any(one is None or one.fingerprint not in footer.inputs for one in stand):
+            log.info("shard %s: the choice among %s is deleted: not all of it stands any more", captions.shard, joined)
+            store.files.delete(path)
 
 
 def _choose(shard: _Shard, captioner: str, store: Store, quarantine: bool, config: ChooseConfig) -> TableRef:
