@@ -74,11 +74,11 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
     for section, values in said.items():
         if section not in sections:
             raise UnknownNameError(f"section in {path.name}", section, list(sections))
-        _check_section(sections[section], section, values, path)
+        check_section(sections[section], section, values, path)
 
 
-def _check_section(kind: Any, section: str, values: Any, path: Path) -> None:
-    """The keys of one section, and of the sections in it."""
+def check_section(kind: Any, section: str, values: Any, path: Path) -> None:
+    """The keys of one section, a dataclass's, and of the sections in it. Raises UnknownNameError, ConfigError."""
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: {section} is a section; write [{section}] and its keys below.")
     known = get_type_hints(kind)
@@ -87,7 +87,7 @@ def _check_section(kind: Any, section: str, values: Any, path: Path) -> None:
             raise UnknownNameError(f"key in [{section}] of {path.name}", key, [item.name for item in fields(kind)])
         for inner in (known[key], *get_args(known[key])):
             if is_dataclass(inner):
-                _check_section(inner, f"{section}.{key}", value, path)
+                check_section(inner, f"{section}.{key}", value, path)
 
 
 def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:

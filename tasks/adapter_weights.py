@@ -164,6 +164,7 @@ def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: P
     for pattern in ("rank_pattern", "alpha_pattern"):
         kept[pattern] = {current(key): value for key, value in (said.get(pattern) or {}).items()}
     kept |= {"target_modules": modules, "inference_mode": True, "init_lora_weights": True, "auto_mapping": None}
+    kept["base_model_name_or_path"] = None  # else PEFT warns that the weights were read from a folder
     # These narrow target_modules down, and may be written in old paths; what was adapted is known from the tensors.
     kept |= {"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None, "target_parameters": None}
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_blip import build_tiny_blip, build_tiny_blip2
-from training_making import copy_of, movie_store, pixtral_recipe, plain_recipe, stage
+from training_making import CAPTIONER, copy_of, movie_store, pixtral_recipe, plain_recipe, stage
 
 from storage.store import Store
 from storage.tables import Detection, Reference
@@ -30,8 +30,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def pixtral(checkpoints: Path) -> Any:
-    return trainables.load("pixtral").reader(checkpoints / "captioner")
+def pixtral() -> Any:
+    return trainables.load("pixtral").reader(CAPTIONER)
 
 
 def gathered(store: Store, recipe: Recipe, target: Path, reader: Any) -> tuple[Gathered, SampleFile]:
@@ -43,8 +43,8 @@ class TestWhatIsLearnt:
     """The sample is what inference asks, and then the caption; only the caption is learnt."""
 
     @pytest.fixture
-    def sample_set(self, store: Store, checkpoints: Path, tmp_path: Path, pixtral: Any) -> SampleSet:
-        recipe = pixtral_recipe(checkpoints / "captioner")
+    def sample_set(self, store: Store, tmp_path: Path, pixtral: Any) -> SampleSet:
+        recipe = pixtral_recipe()
         _, file = gathered(store, recipe, tmp_path / "samples.arrow", pixtral)
         return SampleSet(file, file.numbers("train"), pixtral, Pictures(store))
 
@@ -107,10 +107,10 @@ class TestWhatIsLearnt:
 
 class TestWhichCaptions:
     def test_what_contradicts_its_own_detections_is_left_out_and_counted(
-        self, store: Store, tmp_path: Path, checkpoints: Path, pixtral: Any
+        self, store: Store, tmp_path: Path, pixtral: Any
     ) -> None:
         store = copy_of(store, tmp_path)
-        recipe = pixtral_recipe(checkpoints / "captioner")
+        recipe = pixtral_recipe()
         before, _ = gathered(store, recipe, tmp_path / "before.arrow", pixtral)
         movie = min(path.split("=")[1].split("/")[0] for path in store.files.under("references"))
         ref = store.ref("references", f"{movie}/automatic")
@@ -124,35 +124,31 @@ class TestWhichCaptions:
         assert sum(after.samples.values()) == sum(before.samples.values()) - 3 == len(file)
         assert after.fingerprint != before.fingerprint
 
-    def test_too_long_samples_are_left_out(self, store: Store, checkpoints: Path, tmp_path: Path, pixtral: Any) -> None:
-        recipe = pixtral_recipe(checkpoints / "captioner", data=DataConfig(validation=0.2, test=0.2, most_tokens=5))
+    def test_too_long_samples_are_left_out(self, store: Store, tmp_path: Path, pixtral: Any) -> None:
+        recipe = pixtral_recipe(data=DataConfig(validation=0.2, test=0.2, most_tokens=5))
         with pytest.raises(ReferencesError, match=r"left out: too-long \d+"):
             gathered(store, recipe, tmp_path / "samples.arrow", pixtral)
         assert not list(tmp_path.glob("*.arrow"))
 
     def test_a_source_that_nobody_wrote_is_said_with_the_remedy(
-        self, store: Store, checkpoints: Path, tmp_path: Path, pixtral: Any
+        self, store: Store, tmp_path: Path, pixtral: Any
     ) -> None:
-        recipe = pixtral_recipe(checkpoints / "captioner", stage(sources=("nobody",)))
+        recipe = pixtral_recipe(stage(sources=("nobody",)))
         with pytest.raises(ReferencesError, match="no references by nobody"):
             gathered(store, recipe, tmp_path / "samples.arrow", pixtral)
-        both = pixtral_recipe(checkpoints / "captioner", stage(), stage("b", sources=("nobody",)))
+        both = pixtral_recipe(stage(), stage("b", sources=("nobody",)))
         with pytest.raises(ReferencesError, match="stage 'b' has no caption by nobody"):
             gathered(store, both, tmp_path / "samples.arrow", pixtral)
 
-    def test_detections_of_other_frames_do_not_count(
-        self, store: Store, tmp_path: Path, checkpoints: Path, pixtral: Any
-    ) -> None:
+    def test_detections_of_other_frames_do_not_count(self, store: Store, tmp_path: Path, pixtral: Any) -> None:
         store = copy_of(store, tmp_path)
         for path in store.files.under("detections"):
             store.files.delete(path)
         with pytest.raises(ReferencesError, match="not-detected"):
-            gathered(store, pixtral_recipe(checkpoints / "captioner"), tmp_path / "samples.arrow", pixtral)
+            gathered(store, pixtral_recipe(), tmp_path / "samples.arrow", pixtral)
 
-    def test_the_same_store_gives_the_same_file(
-        self, store: Store, checkpoints: Path, tmp_path: Path, pixtral: Any
-    ) -> None:
-        recipe = pixtral_recipe(checkpoints / "captioner")
+    def test_the_same_store_gives_the_same_file(self, store: Store, tmp_path: Path, pixtral: Any) -> None:
+        recipe = pixtral_recipe()
         made = [gathered(store, recipe, tmp_path / f"{number}.arrow", pixtral)[0] for number in range(2)]
         assert made[0] == made[1]
         assert (tmp_path / "0.arrow").read_bytes() == (tmp_path / "1.arrow").read_bytes()
@@ -169,10 +165,8 @@ class TestSplit:
         assert split_movies(self.MOVIES[::-1], config) == parts
         assert split_movies(self.MOVIES, replace(config, seed=1)) != parts
 
-    def test_no_movie_is_in_two_parts_of_the_samples(
-        self, store: Store, checkpoints: Path, tmp_path: Path, pixtral: Any
-    ) -> None:
-        _, file = gathered(store, pixtral_recipe(checkpoints / "captioner"), tmp_path / "samples.arrow", pixtral)
+    def test_no_movie_is_in_two_parts_of_the_samples(self, store: Store, tmp_path: Path, pixtral: Any) -> None:
+        _, file = gathered(store, pixtral_recipe(), tmp_path / "samples.arrow", pixtral)
         movies = [{file[int(one)].movie_id for one in file.numbers(part)} for part in ("train", "validation", "test")]
         assert all(movies)
         assert sum(map(len, movies)) == len(set.union(*movies))
@@ -196,9 +190,9 @@ class TestSplit:
             split_movies(movies, config)
 
 
-def test_pictures_are_read_by_their_row_and_few_are_kept(store: Store, tmp_path: Path, checkpoints: Path) -> None:
-    reader = trainables.load("pixtral").reader(checkpoints / "captioner")
-    _, file = gathered(store, pixtral_recipe(checkpoints / "captioner"), tmp_path / "samples.arrow", reader)
+def test_pictures_are_read_by_their_row_and_few_are_kept(store: Store, tmp_path: Path) -> None:
+    reader = trainables.load("pixtral").reader(CAPTIONER)
+    _, file = gathered(store, pixtral_recipe(), tmp_path / "samples.arrow", reader)
     pictures = Pictures(store)
 
     def shapes() -> Iterator[tuple[str, bytes]]:

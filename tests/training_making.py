@@ -15,6 +15,7 @@ from toyworld.truth import write_truth
 
 TEXT_MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
 SIZE = (96, 64)
+CAPTIONER = Path(__file__).parents[1] / "toyworld" / "checkpoints" / "captioner"
 SHORT = "short"
 
 
@@ -51,10 +52,10 @@ def stage(name: str = "automatic", **changes: object) -> StageRecipe:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def pixtral_recipe(checkpoint: Path, *stages: StageRecipe, **changes: object) -> Recipe:
+def pixtral_recipe(*stages: StageRecipe, **changes: object) -> Recipe:
     """LoRA with dropout on the text model: what is drawn by chance has to be drawn again."""
     caption = CaptionConfig(
-        name="learner", backend="pixtral", checkpoint=str(checkpoint), template="groundcap-story", max_new_tokens=24,
+        name="learner", backend="pixtral", checkpoint=str(CAPTIONER), template="groundcap-story", max_new_tokens=24,
         device="cpu", batch_size=8,
     )  # fmt: skip
     made = Recipe(

@@ -81,7 +81,7 @@ class Blip2Reader:
         if samples[0].features is not None:
             seen = torch.stack([one.features for one in samples if one.features is not None])
             picture = BaseModelOutputWithVisionQformerOutputs(pooler_output=seen)
-            return batch | {"mm_encoder_outputs": {"image": picture}}
+            return batch | {"pixel_values": None, "mm_encoder_outputs": {"image": picture}}
         return batch | {"pixel_values": torch.stack([one.pixels for one in samples if one.pixels is not None])}
 
     def smoothing(self, model: Any) -> float:

@@ -1,0 +1,184 @@
+"""How good a model is while it learns: captions that it writes of validation frames, judged as the scores are.
+
+Not its loss on what people wrote: a model can say well what comes next and still cite what is not there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from storage.store import Store
+from storage.tables import Detection
+from tasks import tags
+from tasks.caption_check import check
+from tasks.captioners import CaptionConfig, Captioner, CaptionRequest
+from tasks.errors import ConfigError, MissingExtraError
+from tasks.measuring import tokenise
+from tasks.metrics import Cited, Pair, cider, grounding
+from tasks.object_naming import clean_label
+from tasks.training.dataset import Pictures, SampleFile
+from tasks.training.recipes import ValidateConfig
+from tasks.training.splits import VALIDATION
+
+AT_ONCE = 32
+"""Pictures in memory."""
+JAVA_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One validation frame."""
+
+    number: int
+    """Of one of its samples."""
+    detections: Sequence[Detection]
+    references: tuple[str, ...]
+    """Plain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationFrames:
+    """The frames that checkpoints are compared on, always the same ones."""
+
+    file: SampleFile
+    pictures: Pictures
+    asked: Sequence[Asked]
+    labels: frozenset[str]
+    """What the detector can say."""
+
+    def captions(self, captioner: Captioner, at_once: int) -> list[str]:
+        """One per frame in order; empty where it failed."""
+        texts = []
+        for start in range(0, len(self.asked), at_once or AT_ONCE):
+            part = self.asked[start : start + (at_once or AT_ONCE)]
+            requests = [self._request(one, start + number) for number, one in enumerate(part)]
+            texts += ["" if result.error else result.text for result in captioner(requests)]
+        return texts
+
+    def _request(self, one: Asked, number: int) -> CaptionRequest:
+        sample = self.file[one.number]
+        return CaptionRequest(
+            frame_id=sample.frame_id, frame_number=number, candidate=0, image=self.pictures(sample),
+            detections=one.detections, prompt=sample.prompt, seed=0,
+        )  # fmt: skip
+
+
+def choose_frames(
+    store: Store, file: SampleFile, pictures: Pictures, sources: Sequence[str], config: ValidateConfig
+) -> ValidationFrames:
+    """Frames spread evenly over the validation samples of a stage's sources; of all sources where it has none there."""
+    numbers = file.numbers(VALIDATION, sources)
+    frames = file.frames((numbers if len(numbers) else file.numbers(VALIDATION)).tolist())
+    ids = sorted(frames)
+    step = max(1.0, len(ids) / config.frames)
+    chosen = [ids[int(place * step)] for place in range(min(len(ids), config.frames))]
+    shards = sorted({_shard(file[frames[frame_id][0]].path) for frame_id in chosen})
+    found, labels = _detections(store, shards, set(chosen))
+    asked = [
+        Asked(
+            number=frames[frame_id][0],
+            detections=sorted(found.get(frame_id, []), key=lambda one: one.object_index),
+            references=tuple(tags.strip(file[number].text) for number in frames[frame_id]),
+        )
+        for frame_id in chosen
+    ]
+    return ValidationFrames(file=file, pictures=pictures, asked=asked, labels=labels)
+
+
+def _shard(path: str) -> str:
+    return path.removeprefix("frames/movie_id=").removesuffix(".parquet")
+
+
+def _detections(
+    store: Store, shards: Sequence[str], wanted: set[str]
+) -> tuple[dict[str, list[Detection]], frozenset[str]]:
+    found: dict[str, list[Detection]] = {}
+    labels: set[str] = set()
+    for shard in shards:
+        if ref := store.ref("detections", shard):
+            footer = store.footer(ref.path)
+            labels |= set(map(clean_label, footer.notes.get("labels", []) if footer else []))
+            for one in store.read(ref, Detection, batch_size=256):
+                if one.frame_id in wanted:
+                    found.setdefault(one.frame_id, []).append(replace(one, mask=None))
+    return found, frozenset(labels or {one.label for some in found.values() for one in some})
+
+
+def check_available(metric: str) -> None:
+    """Raises ConfigError or MissingExtraError where captions cannot be judged so here."""
+    if metric == "sacrebleu":
+        try:
+            import sacrebleu  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("validation by sacrebleu", "sacrebleu", INSTALL) from error
+    elif lacks := cider.METRIC.missing():
+        raise ConfigError(f"validation by {metric} needs CIDEr-D: {lacks}. Or set [validate] metric = 'sacrebleu'.")
+
+
+INSTALL = "pip install 'caption-movies[train,metrics]'"
+
+
+def judge(frames: ValidationFrames, texts: Sequence[str], metric: str) -> dict[str, float]:
+    """Values by name; `validation` is the one that checkpoints are compared by. Higher is better, of all but faults."""
+    references = [one.references for one in frames.asked]
+    if metric == "sacrebleu":
+        value = _sacrebleu([tags.strip(text) for text in texts], references)
+        return {"validation": value, "sacrebleu": value}
+    values = {"cider_d": _cider(texts, references)}
+    if metric == "grounded":
+        values |= _grounding(frames, texts)
+    values["validation"] = values["cider_d"] + values.get("grounding_f1", 0.0)
+    return values
+
+
+def _sacrebleu(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    import sacrebleu
+
+    streams: list[Any] = [  # None where a frame has no reference in that place
+        [some[place] if place < len(some) else None for some in references]
+        for place in range(max(map(len, references)))
+    ]
+    return float(sacrebleu.corpus_bleu(list(texts), streams).score)
+
+
+def _cider(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    pairs = [
+        Pair(caption_id=str(number), frame_id=str(number), candidate=tags.strip(text), references=tuple(some))
+        for number, (text, some) in enumerate(zip(texts, references, strict=True))
+    ]
+    return float(cider.measure(tokenise(pairs, JAVA_SECONDS), JAVA_SECONDS).corpus["cider_d"])
+
+
+def _grounding(frames: ValidationFrames, texts: Sequence[str]) -> dict[str, float]:
+    f1 = faults = 0.0
+    for one, text in zip(frames.asked, texts, strict=True):
+        found = len(check(text, one.detections).violations) if text else 0
+        cited = Cited(
+            parsed=tags.parse(text), detections=one.detections, labels=frames.labels, consistent=not found,
+            failed=not text, violations=found,
+        )  # fmt: skip
+        f1 += grounding.each(cited)["grounding_f1_strict"]
+        faults += found
+    return {"grounding_f1": f1 / len(texts), "faults_per_caption": faults / len(texts)}
+
+
+def validator(
+    backend: Any, reader: Any, frames: ValidationFrames, caption: CaptionConfig, metric: str
+) -> Callable[[Any], Mapping[str, float]]:
+    """What judges a model, wrapped in PEFT or not, as it is at the moment. Draws no random numbers."""
+    config = replace(caption, temperature=0.0, candidates=1, top_p=1.0)
+
+    def run(model: Any) -> Mapping[str, float]:
+        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+        was = {module: module.training for module in plain.modules()}
+        plain.eval()
+        try:
+            with torch.no_grad():
+                return judge(frames, frames.captions(backend.captioner(plain, reader, config), AT_ONCE), metric)
+        finally:
+            for module, training in was.items():
+                module.training = training
+
+    return run

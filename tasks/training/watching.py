@@ -1,0 +1,93 @@
+"""What looks on while a Trainer works: validation, speed, and a mark on checkpoints that are whole."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+CHECKPOINT = "checkpoint-"
+WHOLE = "whole"
+"""Written into a checkpoint's folder once everything else is there: a run that is killed may leave half of one."""
+Validate = Callable[[Any], Mapping[str, float]]
+
+
+class Validation(TrainerCallback):
+    """Adds what a model's own captions are worth to each evaluation, where a Trainer looks for its best checkpoint.
+
+    It has to come before those that read the values, such as EarlyStoppingCallback.
+    """
+
+    def __init__(self, validate: Validate) -> None:
+        self.validate = validate
+        self.log: Callable[[dict[str, float]], None] = lambda values: None
+        """Trainer.log."""
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        """Of several processes the first one writes the captions, and tells the others what they are worth."""
+        told: list[dict[str, float]] = [{}]
+        if state.is_world_process_zero:
+            told[0] = {f"eval_{name}": float(value) for name, value in self.validate(model).items()}
+        if torch.distributed.is_initialized():
+            torch.distributed.broadcast_object_list(told)
+        if metrics is not None:
+            metrics |= told[0]
+        self.log(told[0])
+
+
+class Speed(TrainerCallback):
+    """Adds samples per second to each point of the loss curve, validation not counted."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self._seconds, self._since, self._step = 0.0, 0.0, 0
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """A step's clock starts."""
+        self._since = time.monotonic()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """And stops."""
+        self._seconds += time.monotonic() - self._since
+        self._step += 1
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        """Into the state's log and what is sent on."""
+        if logs and "loss" in logs and self._seconds:
+            speed = {"samples_per_second": round(self._step * self.batch / self._seconds, 3)}
+            logs |= speed
+            state.log_history[-1] |= speed
+            self._seconds, self._step = 0.0, 0
+
+
+class MarkWhole(TrainerCallback):
+    """Marks a checkpoint when all of it is written."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The first process does."""
+        if state.is_world_process_zero:
+            (Path(str(args.output_dir)) / f"{CHECKPOINT}{state.global_step}" / WHOLE).touch()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; None where there is none. What a killed run left of others is deleted."""
+    found = []
+    for path in folder.glob(f"{CHECKPOINT}*"):
+        if (path / WHOLE).exists():
+            found.append(path)
+        else:
+            shutil.rmtree(path)
+    return max(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT)), default=None)
