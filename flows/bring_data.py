@@ -1,4 +1,4 @@
-"""Commands that bring data into a store, or hold it against data: references, import, panoptic, setup."""
+"""Commands that bring data to a store, or hold it against data: references, panoptic, setup."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from storage.store import Store
 
 LEFT_OUT = 3
 SHOWN = 5
+OF_NO_FRAME = ("is of no frame in the store, and left out", "are of no frame in the store, and left out")
 Add = Callable[[str, str], argparse.ArgumentParser]
 """Adds a command by name and help."""
 
@@ -23,12 +24,6 @@ def add_commands(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
     references.add_argument("--captioner", metavar="NAME", help="take the captions that STORE chose of this captioner")
     store_option(references)
     references.set_defaults(run=_references)
-
-    importing = add("import", "bring GroundCap's dataset into a store: frames, detections, references")
-    importing.add_argument("files", nargs="+", metavar="FILE", help="its Parquet files, all of a split together")
-    importing.add_argument("--name", default="groundcap", help="what its movies' ids begin with (default: %(default)s)")
-    store_option(importing)
-    importing.set_defaults(run=_import)
 
     panoptic = add("panoptic", "panoptic quality of a store's detections, or of a file, against COCO panoptic truth")
     panoptic.add_argument("truth", metavar="TRUTH", help="JSON file of the truth in COCO's panoptic format")
@@ -64,28 +59,19 @@ def _references(options: argparse.Namespace) -> int:
     print(f"{imported.references} references by {source} in {options.store}")
     print("next      run the same `caption-movies run` again: it scores against them, and computes nothing else anew")
     print(f"          caption-movies sql summaries_by_captioner --store {options.store}    shows the scores then")
-    return _tell_left_out(imported.unmatched, "references are of no frame in the store, and left out", imported.shown)
+    return tell_left_out(imported.unmatched, "reference", OF_NO_FRAME, imported.shown)
 
 
-def _import(options: argparse.Namespace) -> int:
-    from tasks.groundcap import import_groundcap
-
-    brought = import_groundcap(options.files, Store(options.store), options.name)
-    print(f"movies      {brought.movies}")
-    print(f"frames      {brought.frames}, {brought.detections} detections")
-    print(f"references  {', '.join(f'{number} {source}' for source, number in sorted(brought.references.items()))}")
-    print(f"store       {options.store}")
-    return _tell_left_out(
-        len(brought.left_out), "rows cannot be used, and are left out",
-        [f"{one.place}: {one.why}" for one in brought.left_out],
-    )  # fmt: skip
+def number_of(number: int, what: str) -> str:
+    """'1 row', '2 rows'."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _tell_left_out(number: int, what: str, shown: Sequence[str]) -> int:
-    """Say on stderr what was left out; the exit code."""
+def tell_left_out(number: int, what: str, said: tuple[str, str], shown: Sequence[str]) -> int:
+    """Say on stderr what was left out, `said` of one and of several; the exit code."""
     if not number:
         return 0
-    print(f"caption-movies: {number} {what}:", file=sys.stderr)
+    print(f"caption-movies: {number_of(number, what)} {said[number > 1]}:", file=sys.stderr)
     for line in shown[:SHOWN]:
         print(f"    {line}", file=sys.stderr)
     if number > SHOWN:
@@ -112,8 +98,9 @@ def _panoptic(options: argparse.Namespace) -> int:
         said = "".join(f"{100 * value:8.1f}" if found.categories else f"{'-':>8}" for value in values)
         print(f"{group:10}{said}{found.categories:12}")
     print(f"{scores.images} images; rows of {options.name!r} in summaries of {options.store}, by category too")
-    return _tell_left_out(
-        len(scores.missed), "images have no prediction, and count as missed",
+    return tell_left_out(
+        len(scores.missed), "image",
+        ("has no prediction, and counts as missed", "have no prediction, and count as missed"),
         [f"image {image_id}: {why}" for image_id, why in scores.missed.items()],
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from flows.bring_data import Add
+from flows.bring_data import Add, tell_left_out
 from storage.store import Store
 
 
@@ -25,6 +25,18 @@ def add_exchange(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
     store_option(out)
     out.set_defaults(run=_export)
 
+    into = add("import", "bring a dataset into a store: pictures as frames, its captions, its detections")
+    into.add_argument("paths", nargs="+", metavar="PATH", help="folders or files of one dataset, all of it together")
+    into.add_argument("--as", dest="form", metavar="NAME", help="file name in tasks/imports (default: found out)")
+    into.add_argument("--name", metavar="WORD", help="what its movies' ids begin with (default: the format's name)")
+    into.add_argument("--source", default="human", metavar="WHO", help="who wrote its captions (default: %(default)s)")
+    into.add_argument("--pictures", metavar="DIR", help="where the pictures are that a COCO file names")
+    into.add_argument("--split", default="train", metavar="NAME", help="of a hub's dataset (default: %(default)s)")
+    into.add_argument("--max-detections", type=int, default=40, metavar="N",
+                      help="objects kept of a picture, by score (default: %(default)s)")  # fmt: skip
+    store_option(into)
+    into.set_defaults(run=_import)
+
 
 def _export(options: argparse.Namespace) -> int:
     from tasks.export_selection import Wanted
@@ -43,3 +55,27 @@ def _export(options: argparse.Namespace) -> int:
     print(f"frames    {done.frames}, {done.detections} detections{failed}")
     print(f"written   {done.place}")
     return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from tasks.imports import Options, import_data
+
+    told = Options(
+        source=options.source, pictures=options.pictures, split=options.split, max_detections=options.max_detections
+    )
+    brought = import_data(options.paths, Store(options.store), options.name, options.form, told)
+    references = ", ".join(f"{number} {source}" for source, number in sorted(brought.references.items()))
+    print(f"movies      {brought.movies}")
+    print(f"frames      {brought.frames}, {brought.detections} detections")
+    print(f"references  {references or 'none'}")
+    for what, number in sorted(brought.notes.items()):
+        print(f"not taken   {number} {what}")
+    print(f"store       {options.store}")
+    if brought.undetected:
+        print(
+            f"next        caption-movies caption --store {options.store}    detects in {brought.undetected} frames, too"
+        )
+    return tell_left_out(
+        brought.lost, "row", ("cannot be used, and is left out", "cannot be used, and are left out"),
+        [f"{one.place}: {one.why}" for one in brought.left_out],
+    )  # fmt: skip

@@ -4,11 +4,15 @@ A run-length mask is a few hundred bytes where the picture's boolean array is me
 without unpacking.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
+FARTHEST = 1e5
+"""Pixels from the origin that a polygon's corner may lie; pycocotools takes what is asked for, memory and all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,44 @@ def _run_lengths(counts: str) -> NDArray[np.int64]:
     numbers[1::2] = numbers[1::2].cumsum()
     numbers[2::2] = numbers[2::2].cumsum()
     return numbers
+
+
+def checked(height: int, width: int, counts: object) -> Mask:
+    """A mask that came from elsewhere. Raises ValueError where its run lengths are none, or not of height x width."""
+    if not isinstance(counts, str) or height < 1 or width < 1 or not re.fullmatch(r"(?:[P-o]{0,5}[0-O])+", counts):
+        raise ValueError(f"the mask of {width}x{height} is no run lengths of COCO")
+    runs = _run_lengths(counts)
+    if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
+        raise ValueError(f"the run lengths of the mask do not make {width}x{height} pixels")
+    return Mask(height, width, counts)
+
+
+def from_coco(segmentation: object, height: int, width: int) -> Mask:
+    """What COCO's files call segmentation: polygons in pixels, or run lengths, packed or as numbers.
+
+    Raises ValueError where it is neither, or not of a picture of height x width.
+    """
+    if isinstance(segmentation, dict):
+        counts, size = segmentation.get("counts"), segmentation.get("size")
+        if size != [height, width]:
+            raise ValueError(f"the mask is of size {size}, the picture of {[height, width]} (height, width)")
+        if isinstance(counts, str):
+            return checked(height, width, counts)
+        lengths = counts if isinstance(counts, list) and all(type(one) is int and one >= 0 for one in counts) else []
+        if sum(lengths) != height * width:
+            raise ValueError(f"the run lengths of the mask do not make {width}x{height} pixels")
+        packed = coco.frPyObjects(segmentation, height, width)
+        return Mask(height, width, packed["counts"].decode("ascii"))
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("segmentation is neither polygons nor run lengths")
+    for polygon in segmentation:
+        numbers = isinstance(polygon, list) and all(
+            type(one) in (int, float) and abs(one) <= FARTHEST for one in polygon
+        )
+        if not numbers or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon of segmentation is no list of x, y pairs in pixels, three at least")
+    packed = coco.merge(coco.frPyObjects(segmentation, height, width))
+    return Mask(height, width, packed["counts"].decode("ascii"))
 
 
 def encode(pixels: NDArray[np.bool_]) -> Mask:

@@ -126,7 +126,7 @@ def read_panoptic(path: str, folder: str | None = None) -> PanopticFile:
         pictures = {one["id"]: str(one.get("file_name", "")) for one in _listed(said, "images")}
         images: dict[ImageId, Annotated] = {}
         for number, one in enumerate(said["annotations"]):
-            image = _annotated(one, f"annotations[{number}]", pictures)
+            image = annotated(one, f"annotations[{number}]", pictures)
             if image.image_id in images:
                 raise ValueError(f"annotations[{number}] is the second of image {image.image_id}")
             images[image.image_id] = image
@@ -147,7 +147,8 @@ def _category(said: Mapping[str, Any]) -> Category:
     return Category(int(said["id"]), str(said["name"]), bool(said["isthing"]))
 
 
-def _annotated(said: Mapping[str, Any], where: str, pictures: Mapping[ImageId, str]) -> Annotated:
+def annotated(said: Mapping[str, Any], where: str, pictures: Mapping[ImageId, str]) -> Annotated:
+    """One of `annotations`; `pictures` are file names by image id. Raises ValueError with what is wrong where."""
     categories: dict[int, int] = {}
     areas: dict[int, int] = {}
     crowd = set()

@@ -67,7 +67,7 @@ def test_importing_the_dataset_says_what_it_brought(
     assert said.out.split() == (
         f"movies 1 frames 2, 4 detections references 1 automatic, 1 human store {store.location}".split()
     )
-    assert "1 rows cannot be used" in said.err
+    assert "1 row cannot be used" in said.err
     assert "test-00000.parquet row 3 (id tt1_2): column caption is empty" in said.err
 
 
