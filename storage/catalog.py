@@ -123,8 +123,12 @@ def _create_view(
     connection: duckdb.DuckDBPyConnection, files: Files, name: str, row: type[Row], *, present: bool
 ) -> None:
     if present and files.is_local:
-        source = f"read_parquet({_glob(files, name)}, union_by_name=true, hive_partitioning=false)"
-        connection.execute(f'create or replace view "{name}" as select * from {source}')
+        source = f"select * from read_parquet({_glob(files, name)}, union_by_name=true, hive_partitioning=false)"
+        there = {column for column, *_ in connection.execute(f"describe {source}").fetchall()}
+        if any(column.name not in there for column in columns(row)):  # all files are older than a column
+            connection.register(f"_{name}", schema(row).empty_table())
+            source += f' union all by name select * from "_{name}"'
+        connection.execute(f'create or replace view "{name}" as {source}')
         return
     import pyarrow.dataset as pads  # brings pandas along: only where it is needed
 

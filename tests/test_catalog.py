@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rows import caption, detection, frame, movie, write
 
@@ -74,6 +75,47 @@ def test_a_store_without_some_tables_has_them_empty(store: Store) -> None:
         for name in [*TABLES, "captions_ok"]:
             expected = 1 if name in {"movies", "stage_runs"} else 0
             assert connection.sql(f'select count(*) from "{name}"').fetchall() == [(expected,)]
+
+
+def test_a_store_of_before_a_column_has_it_empty(filled: Store) -> None:
+    """Its files are made anew by the next run; until then it can be asked."""
+    paths = [Path(filled.files.full(path)) for path in filled.files.under("captions")]
+    for path in paths:
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.drop_columns(["original_text"]), path)
+    with catalog.connect(filled.location) as connection:
+        found = connection.sql("select text, original_text from captions order by 1").fetchall()
+        assert found == [("a cat", None), ("a dog", None)]
+        assert len(catalog.ask(connection, "quarantined_captions").fetchall()) == 2
+    assert {one.kind for one in check_store(filled.location)} == {"other-schema"}
+
+
+def test_throughput_fits_into_a_terminal(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with catalog.connect(filled.location) as connection:
+        catalog.show(catalog.ask(connection, "throughput"), max_rows=200, max_width=100)
+    header = capsys.readouterr().out.splitlines()[1]
+    names = [name.strip() for name in header.strip("│").split("│")]
+    assert names == ["stage", "captioner", "rows", "seconds", "rows_s", "frames_s", "read_s", "written_s", "waiting_s"]
+
+
+def test_persons_are_found_with_animals_and_what_they_do(filled: Store) -> None:
+    said = {"text": "x", "start": 0, "end": 1, "verdict": "ok", "caption_id": "mabc_000000/scripted/0"}
+    marks = [
+        ("object", "dog", ["dog-0"]),
+        ("object", "person", ["person-10", "person-2"]),
+        ("action", "walk", ["dog-0"]),
+    ]
+    mentions = [
+        Mention(mention_index=n, kind=kind, label=label, object_ids=ids, **said)
+        for n, (kind, label, ids) in enumerate(marks)
+    ]
+    write(filled, list(mentions[1:]), captioner="scripted")
+    with catalog.connect(filled.location) as connection:
+        (found,) = catalog.ask(connection, "person_with_an_animal").fetchall()
+        assert found[2:5] == (["person-10", "person-2"], ["dog-0"], ["walk"])
+    write(filled, list(mentions[:1]), captioner="scripted")
+    with catalog.connect(filled.location) as connection:
+        assert catalog.ask(connection, "person_with_an_animal").fetchall() == []
 
 
 def test_no_store_is_an_error_with_the_remedy(tmp_path: Path) -> None:

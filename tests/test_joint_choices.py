@@ -59,9 +59,7 @@ def joint(store: Store) -> list[str]:
 
 def is_sound(store: Store) -> bool:
     """Nothing in the choices dangles or is stale (the frames of these tests belong to no movie)."""
-    return not [
-        one for one in check_store(store.location) if one.where.startswith("choices") or "choice" in one.message
-    ]
+    return not [one for one in check_store(store.location) if one.where.startswith("choices")]
 
 
 def test_a_candidate_that_is_gone_is_chosen_no_more(store: Store) -> None:
