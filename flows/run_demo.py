@@ -2,14 +2,14 @@
 
 import os
 import sys
-from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.run_here import choose_words, run_here
 from storage.store import Store
 from storage.tables import Frame
-from tasks.movie_files import identify_movies
+from tasks.movie_files import MovieFile, identify_movies
 from tasks.references import write_references
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ FILE = "toyworld.mp4"
 
 
 def run_demo(folder: Path, location: str, *, verbose: bool = False) -> tuple["Report", list["Line"]]:
-    """Draw the movie into a folder, caption it into a store, score it against reference captions.
+    """Draw the movie into a folder, say what is true of its frames, caption it into a store and score it against that.
 
-    Gives the report, its `shards_computed` those of both runs and its `captioning` the first one's, and the table
-    against the truth: no lines where the first run failed. Raises what run_here raises.
+    The frames are taken before the run, which finds them finished: only then it is known which moments need reference
+    captions, and with these there the run scores once. Gives the report, and the table against the truth: no lines
+    where the run failed. Raises what run_here raises, StoreError for a store that cannot be written.
     """
     choose_words(verbose=verbose)
     from toyworld.movie_plans import plan_movie
@@ -33,17 +34,16 @@ def run_demo(folder: Path, location: str, *, verbose: bool = False) -> tuple["Re
 
     plan = plan_movie(SEED, seconds=SECONDS, shots=SHOTS)
     _say(f"drawing a movie of {SECONDS:.0f} seconds in {SHOTS} shots: {folder / FILE}")
-    movie, store = str(draw_movie(plan, folder)), Store(location)
-    first = run_here([movie], location, "demo", verbose=verbose)
-    if first.failures:
-        return first, []
-    movie_id = identify_movies([movie])[0].movie_id
-    _say("writing what is true of each frame as reference captions, and scoring against them")
-    tell_references(plan, movie_id, store)
-    scored = run_here([movie], location, "demo", verbose=verbose)
-    computed, captioning = first.shards_computed + scored.shards_computed, scored.captioning or first.captioning
-    report = replace(scored, shards_computed=computed, captioning=captioning)
-    return report, compare(store, movie_id, report.captioner, plan)
+    path, store = str(draw_movie(plan, folder)), Store(location)
+    (movie,) = identify_movies([path])
+    _say("taking its frames, and writing what is true of each as reference captions")
+    store.files.probe()
+    take_frames(movie, store)
+    tell_references(plan, movie.movie_id, store)
+    report = run_here([path], location, "demo", verbose=verbose)
+    if report.failures:
+        return report, []
+    return report, compare(store, movie.movie_id, report.captioner, plan)
 
 
 def _say(line: str) -> None:
@@ -66,6 +66,17 @@ def draw_movie(plan: "Plan", folder: Path) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return movie
+
+
+def take_frames(movie: MovieFile, store: Store) -> None:
+    """The movie's frames, as the run will take them."""
+    from flows.read_configuration import read_configuration
+    from tasks.frames import extract_shard
+
+    config = read_configuration("demo").frames
+    for number in count():
+        if extract_shard(movie, number, store, config).last:
+            return
 
 
 def tell_references(plan: "Plan", movie_id: str, store: Store) -> None:
