@@ -4,17 +4,23 @@ RUNS := build/toyworld
 MINUTES := 90
 SCENES := 500
 
-.PHONY: help setup demo test check docs lock clean toyworld-train toyworld-report
+.PHONY: help setup demo train-demo test check docs lock clean toyworld-train toyworld-report
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
 setup: .venv/.installed   ## the virtual environment
 
+browser: .venv/.installed   ## a headless Chromium for the gallery's tests, where this machine lets one be had
+	@.ci/browser
+
 demo: setup     ## draw a movie, run the main job on it, hold the result against the truth; the store is demo-store/
 	$(BIN)/caption-movies demo --store demo-store
 
-test: setup check   ## every check, then every test
+train-demo: setup   ## teach the embedded captioner another wording in two stages, and score it on movies it never saw
+	$(BIN)/python -m toyworld.train_demo --folder train-demo
+
+test: setup browser check   ## every check, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
 
 check: .venv/.installed   ## ruff, mypy, import-linter
@@ -41,7 +47,7 @@ lock: .venv/.installed   ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
 clean:          ## delete everything that was made, training runs too; stores of yours not
-	rm -rf .venv demo-store demo-movies build *.egg-info
+	rm -rf .venv demo-store demo-movies train-demo build *.egg-info
 
 .venv/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "caption-movies needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -1,7 +1,7 @@
 """What one run of the flow knows of itself: its movies, its store, its configuration, what failed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +16,7 @@ from flows.show_progress import Progress
 from storage.store import Store, TableRef
 from storage.tables import Movie
 from tasks import captioners
+from tasks.adapter_names import named_adapter
 from tasks.captions import captioner_name
 from tasks.errors import ConfigError, MissingPathError
 from tasks.movie_files import MovieFile, find_movies, identify_movies, missing, nearest, passed_over
@@ -122,12 +123,12 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str")
     return run
 
 
-def start_on_store(store: str, config: "PipelineConfig | str") -> Run:
+def start_on_store(store: str, config: "PipelineConfig | str", only: Collection[str] | None = None) -> Run:
     """Read the configuration, open the store, and take the movies that stand there: none of their files is opened.
 
-    Raises ConfigError for a store without movies, and what start_run raises.
+    `only`: no others than these ids. Raises ConfigError for a store without movies, and what start_run raises.
     """
-    found = stored_movies(Store(store))
+    found = [movie for movie in stored_movies(Store(store)) if only is None or movie.movie_id in only]
     run = _open_run(store, config, len(found))
     run.movies = found
     return run
@@ -148,6 +149,21 @@ def stored_movies(store: Store) -> list[MovieFile]:
     ]
 
 
+def with_named(config: PipelineConfig, store: Store) -> PipelineConfig:
+    """The configuration with folders for adapters and checkpoints that were trained on this store, by their names.
+
+    Raises CheckpointError where such a folder is gone or was changed.
+    """
+    caption = config.caption
+    if caption.server:
+        return config  # names at the server
+    if caption.adapter and (row := named_adapter(caption.adapter, store)):
+        caption = replace(caption, adapter=row.path)
+    if row := named_adapter(caption.checkpoint, store):
+        caption = replace(caption, checkpoint=row.path)
+    return replace(config, caption=caption)
+
+
 def _open_run(store: str, config: "PipelineConfig | str", movies: int, left: str = "") -> Run:
     limit_arenas()
     settings = read_configuration(config)
@@ -158,6 +174,7 @@ def _open_run(store: str, config: "PipelineConfig | str", movies: int, left: str
     opened = Store(store, run_id)
     opened.files.probe()
     opened.files.sweep()
+    settings = with_named(settings, opened)
     progress = Progress.start(run_id, movies, log)
     captioners.completed(
         settings.caption

@@ -49,7 +49,7 @@ class Prepared:
     @property
     def product(self) -> Path:
         """The folder that `caption-movies` takes."""
-        return self.job.folder / self.kind
+        return self.job.folder / self.name
 
 
 def default_folder(store: Store, name: str) -> Path:
@@ -70,6 +70,8 @@ def prepare(recipe: Recipe, store: Store, folder: Path) -> Prepared:
     said = {"recipe": plain(recipe, hashed_only=True), "base": base.digest, "samples": gathered.fingerprint}
     said = {"version": VERSION, "key": _digest(said)} | said
     if (before := _read(folder / RUN)) is None:
+        if strange := sorted(folder.glob("stage-*")):
+            raise ConfigError(f"{strange[0]} is of no training of this project: {folder} has no {RUN}. Name another.")
         os.replace(draft, folder / SAMPLES)
         (folder / f".{RUN}").write_text(json.dumps(said, indent=1), "utf-8")
         os.replace(folder / f".{RUN}", folder / RUN)

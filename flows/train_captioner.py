@@ -1,0 +1,169 @@
+"""references -> samples -> an adapter, stage by stage -> scores without and with it, on movies that it never saw."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, flow, get_run_logger
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+
+from flows.caption_detected import caption_detected, end_run
+from flows.caption_movies import THREADS
+from flows.caption_store import detected_shards
+from flows.hold_devices import slots
+from flows.read_configuration import PipelineConfig
+from flows.read_recipe import read_recipe
+from flows.run_state import start_on_store
+from flows.steps import POLICY
+from flows.stop_gently import pieces
+from flows.train_worker import launch
+from storage.store import Store, TableRef
+from storage.training_tables import AdapterScore
+from tasks.accelerator import pick_device
+from tasks.adapters import CARD, CURVE, adapter_scores, record_adapter
+from tasks.checkpoints import find_checkpoint
+from tasks.errors import ReferencesError
+from tasks.groundcap import import_groundcap
+from tasks.training.dataset import SampleFile
+from tasks.training.fitting import SAMPLES, train_stage
+from tasks.training.models import export_merged
+from tasks.training.recipes import Recipe
+from tasks.training.runs import Prepared, default_folder, prepare, put_product
+from tasks.training.splits import TEST
+from tasks.training.validation import check_available
+
+BEFORE = "-before"
+"""Ends the name under which the captions of what was trained from stand in the store."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training left."""
+
+    name: str
+    store: str
+    folder: str
+    product: str
+    samples: dict[str, int]
+    left_out: dict[str, int]
+    movies: dict[str, int]
+    scores: list[AdapterScore]
+    merged: str | None = None
+
+
+def fit(prepared: Prepared, index: int) -> str:
+    """Train one stage: in this process on one device, in one process per device on several."""
+    with pieces.one():
+        devices = slots().devices
+        wanted = prepared.job.recipe.caption.device
+        if wanted == "auto" and len(devices) > 1:
+            launch(prepared.job, index, len(devices))
+        else:
+            with slots().hold(wanted):
+                train_stage(prepared.job, index)
+    return str(prepared.job.result(index))
+
+
+gather: Task[..., Prepared] = Task(prepare, name="gather-samples", **POLICY)
+train: Task[..., str] = Task(fit, name="train-stage", tags=["gpu"], **POLICY)
+record: Task[..., TableRef] = Task(record_adapter, name="record-adapter", **POLICY)
+
+
+@flow(name="train-captioner", task_runner=THREADS, persist_result=False)
+def train_captioner(
+    store: str,
+    recipe: Recipe | str = "toyworld",
+    references: list[str] | None = None,
+    name: str = "",
+    sources: list[str] | None = None,
+    folder: str = "",
+    merge: bool = False,
+) -> TrainingReport:
+    """Train a captioner on a store's references, and leave it where caption-movies takes it by name.
+
+    store: frames, detections, references; here the rows go too. recipe: a ready one (groundcap, blip, blip2, toyworld),
+    a TOML file, or the whole recipe. references: GroundCap's Parquet files to bring into the store first. name: of what
+    is trained, the recipe's where empty. sources: whose captions every stage learns from, instead of the recipe's.
+    folder: of the run. merge: also write a checkpoint with the adapter added into it. Killed, the same call goes on.
+    """
+    settings = named_recipe(read_recipe(recipe), name, sources or [])
+    opened = Store(store)
+    check_available(settings.validate.metric)
+    bring(references or [], opened)
+    place = Path(folder) if folder else default_folder(opened, settings.caption.name)
+    prepared = gather(settings, opened, place)
+    get_run_logger().info("samples %s, left out %s", dict(prepared.gathered.samples), dict(prepared.gathered.left_out))
+    before = settings.caption.name + BEFORE
+    caption_tests(prepared, replace(settings.caption, name=before))
+    for index in range(len(settings.stage)):
+        train(prepared, index)
+    product = put_product(prepared)
+    trained = {"adapter": str(product)} if settings.lora else {"checkpoint": str(product), "revision": None}
+    caption_tests(prepared, replace(settings.caption, **trained))
+    record(prepared, before, opened)
+    merged = merge_adapter(prepared) if merge and settings.lora else None
+    return publish(prepared, merged)
+
+
+def named_recipe(recipe: Recipe, name: str, sources: Sequence[str]) -> Recipe:
+    """The recipe with another name, or other captions to learn from."""
+    if name:
+        recipe = replace(recipe, caption=replace(recipe.caption, name=name))
+    if sources:
+        recipe = replace(recipe, stage=tuple(replace(one, sources=tuple(sources)) for one in recipe.stage))
+    return recipe
+
+
+def bring(references: Sequence[str], store: Store) -> None:
+    """Import GroundCap's files. Raises ReferencesError for others, with the command that brings them in."""
+    for path in references:
+        if not path.endswith(".parquet"):
+            raise ReferencesError(
+                f"{path} is no Parquet file of GroundCap's dataset. Captions of a store's own frames go in with: "
+                f"caption-movies references {path} --store {store.location}; then train without --references."
+            )
+    if references:
+        import_groundcap(list(references), store)
+
+
+def caption_tests(prepared: Prepared, caption: Any) -> None:
+    """Caption, check and score the test movies, by the steps of the main job."""
+    file = SampleFile(prepared.job.folder / SAMPLES)
+    movies = {file[int(number)].movie_id for number in file.numbers(TEST)}
+    config = PipelineConfig(caption=caption, score=prepared.job.recipe.score)
+    run = start_on_store(prepared.job.store.location, config, movies)
+    for frames, detections in detected_shards(run):
+        caption_detected(run, frames, detections)
+    end_run(run)
+
+
+def merge_adapter(prepared: Prepared) -> str:
+    """Write the merged checkpoint beside the adapter; its folder."""
+    job, target = prepared.job, prepared.job.folder / f"{prepared.name}-merged"
+    caption = job.recipe.caption
+    base = find_checkpoint(caption.checkpoint, caption.revision)
+    if not target.exists():
+        loss = export_merged(job.recipe, base, prepared.product, target, pick_device(caption.device))
+        get_run_logger().info("merged; rounding took %.2f %% of the adapter", 100 * loss)
+    return str(target)
+
+
+def publish(prepared: Prepared, merged: str | None) -> TrainingReport:
+    """The report, and the artifacts in Prefect: the card, and the loss curve as a picture."""
+    product, gathered = prepared.product, prepared.gathered
+    create_markdown_artifact((product / CARD).read_text("utf-8"), key="train-captioner-report")
+    picture = base64.b64encode((product / CURVE).read_bytes()).decode()
+    create_image_artifact(image_url=f"data:image/png;base64,{picture}", key="train-captioner-curve")
+    return TrainingReport(
+        name=prepared.name,
+        store=prepared.job.store.location,
+        folder=str(prepared.job.folder),
+        product=str(product),
+        samples=dict(gathered.samples),
+        left_out=dict(gathered.left_out),
+        movies=dict(gathered.movies),
+        scores=adapter_scores(prepared.name, prepared.job.store),
+        merged=merged,
+    )

@@ -1,0 +1,45 @@
+"""One of several processes that train a stage together, a device each: started by accelerate, see `launch`.
+
+accelerate launch --num_processes 2 -m flows.train_worker FOLDER STAGE
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from storage.store import Store
+from tasks.errors import TransientError
+from tasks.training.fitting import Job, train_stage
+from tasks.training.recipes import Recipe
+from tasks.training.runs import plain
+
+JOB = "job.json"
+
+
+def launch(job: Job, index: int, processes: int) -> None:
+    """Train a stage in so many processes. Raises TransientError when one of them fails; the next try goes on."""
+    said = {"recipe": plain(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
+    (job.folder / JOB).write_text(json.dumps(said), "utf-8")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--multi_gpu"] if job.recipe.caption.device != "cpu" else ["--cpu"]
+    ended = subprocess.run([*command, "-m", "flows.train_worker", str(job.folder), str(index)])
+    if ended.returncode:
+        raise TransientError(
+            f"a process of stage {job.recipe.stage[index].name!r} ended with {ended.returncode}; its last words stand "
+            "above. Run the same again to go on; when memory does not suffice, with a smaller micro_batch."
+        )
+
+
+def main(folder: str, index: str) -> None:
+    """Do this process's part."""
+    said = json.loads((Path(folder) / JOB).read_text("utf-8"))
+    recipe = TypeAdapter(Recipe).validate_python(said["recipe"])
+    train_stage(Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"]), int(index))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
