@@ -150,12 +150,13 @@ def _print_table(found: "Sequence[Agreement]") -> None:
         first = rows[0]
         means = "".join(f" {value:7.3g}" for value in (first.one_mean, first.other_mean))
         print(f"{criterion:22} {first.captions:8}{means}" + "".join(f" {_cell(row):>20}" for row in rows))
-    reasons: dict[str, list[str]] = {}
-    for row in found:
-        if row.reason:
-            reasons.setdefault(row.reason, []).append(f"{row.criterion}.{row.coefficient}")
-    for why, where in reasons.items():
-        print(f"-         {', '.join(where)}: {why}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for criterion in dict.fromkeys(row.criterion for row in found):
+        for why in dict.fromkeys(row.reason for row in found if row.criterion == criterion and row.reason):
+            names = [row.coefficient for row in found if (row.criterion, row.reason) == (criterion, why)]
+            reasons.setdefault((", ".join(names), why), []).append(criterion)
+    for (about, why), criteria in reasons.items():
+        print(f"{about} of {', '.join(criteria)}: {why}")
     print(f"{FOOT} {next(row.level for row in found if row.level)}")
 
 

@@ -57,7 +57,9 @@ where rater = $one and metric = $other and judgements.score is not null and isfi
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """One coefficient by one criterion. What cannot be said is None, and `reason` says why."""
+    """One coefficient by one criterion. What cannot be said is None, and `reason` says why; of a value that says little
+    it says that too.
+    """
 
     criterion: str
     coefficient: str
@@ -185,7 +187,7 @@ def _of_criterion(
     coefficients: dict[str, Coefficient] = {
         "pearson": pearson, "spearman": spearman, "kendall_tau_c": kendall_tau_c, "krippendorff_alpha": alpha,
     }  # fmt: skip
-    reasons = _reasons(one, other, sides, level)
+    reasons, remark = _reasons(one, other, sides, level)
     wanted = {name: coefficient for name, coefficient in coefficients.items() if name not in reasons}
     resampled = _resampled(wanted, one, other, [row[0].split("/")[0] for row in rows], resamples, seed)
     pairs, whole = Coded.of(one, other), np.ones(len(rows))
@@ -203,28 +205,30 @@ def _of_criterion(
                 captions=len(rows),
                 one_mean=float(one.mean()),
                 other_mean=float(other.mean()),
-                reason=why,
+                reason=why or (remark if name == "krippendorff_alpha" else None),
             )
         )
     return found
 
 
-def _reasons(one: Numbers, other: Numbers, sides: tuple[_Side, _Side], level: str) -> dict[str, str]:
-    """Why a coefficient has no value."""
+def _reasons(one: Numbers, other: Numbers, sides: tuple[_Side, _Side], level: str) -> tuple[dict[str, str], str | None]:
+    """Why coefficients have no value, and what is to be known of an alpha that has one."""
     names = ("pearson", "spearman", "kendall_tau_c", "krippendorff_alpha")
     if len(one) < FEWEST:
-        return dict.fromkeys(names, f"{len(one)} captions have a number by both; it takes {FEWEST} to say anything")
+        too_few = f"{len(one)} captions have a number by both; it takes {FEWEST} to say anything"
+        return dict.fromkeys(names, too_few), None
     constant = [
         f"{side.said} gives {numbers[0]:g} to each of the {len(one)} captions"
         for side, numbers in zip(sides, (one, other), strict=True)
         if numbers.min() == numbers.max()
     ]
     if not constant:
-        return {}
-    reasons = dict.fromkeys(names[:3], f"{' and '.join(constant)}: there is nothing to correlate")
-    if len(constant) == 2 and (level == RANKS or one[0] == other[0]):
-        reasons[names[3]] = f"{' and '.join(constant)}: without any variation alpha is not defined"
-    return reasons
+        return {}, None
+    said = " and ".join(constant)
+    reasons = dict.fromkeys(names[:3], f"{said}: there is nothing to correlate")
+    if level == RANKS or (len(constant) == 2 and one[0] == other[0]):
+        reasons[names[3]] = f"{said}: without variation alpha is not defined"
+    return reasons, f"{said}: alpha only says how far the other is from that"
 
 
 def _resampled(

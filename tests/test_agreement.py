@@ -210,10 +210,16 @@ def test_a_constant_rater_has_a_reason_and_no_number(store: Store) -> None:
     for name in ("pearson", "spearman", "kendall_tau_c"):
         assert (found[name].value, found[name].low) == (None, None)
         assert "same gives 4 to each of the 12 captions: there is nothing to correlate" in (found[name].reason or "")
-    assert (found["krippendorff_alpha"].value or 1) < 0.1  # that is defined, and says what it is worth
+    alpha = found["krippendorff_alpha"]
+    assert (alpha.value or 1) < 0.1  # that is defined
+    assert alpha.reason == "same gives 4 to each of the 12 captions: alpha only says how far the other is from that"
     found = by_name(agree("also", "same", store))
     assert {row.value for row in found.values()} == {None}
-    assert "without any variation alpha is not defined" in (found["krippendorff_alpha"].reason or "")
+    assert "without variation alpha is not defined" in (found["krippendorff_alpha"].reason or "")
+    metric(store, "violations", [0.0] * 12)
+    found = by_name(agree("ann", "violations", store))
+    assert {row.value for row in found.values()} == {None}
+    assert all("the metric violations gives 0 to each of the 12" in (row.reason or "") for row in found.values())
 
 
 def test_few_captions_have_a_reason(store: Store) -> None:
@@ -263,7 +269,10 @@ def test_the_command_shows_a_line_per_criterion_and_its_reasons(
     assert lines[1].split()[-4:] == ["pearson", "spearman", "kendall_tau_c", "krippendorff_alpha"]
     assert lines[2].split()[:7] == ["object_precision", "12", "3.25", "3", "-", "-", "-"]
     assert lines[3].split()[:5] == ["overall", "12", "3.25", "3.25", f"{correlation:.3f}"]
-    assert lines[4].startswith("-         object_precision.pearson, object_precision.spearman, object_precision.kend")
+    assert lines[4] == (
+        "pearson, spearman, kendall_tau_c of object_precision: bob gives 3 to each of the 12 captions: "
+        "there is nothing to correlate"
+    )
     assert lines[-1].endswith("alpha at level ordinal")
     assert main(["agree", "ann", "bob", "--store", store.location, "--format", "json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
