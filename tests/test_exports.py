@@ -1,16 +1,26 @@
 """What leaves a store: the selection, the formats, whole outputs, and the command."""
 
 import csv
+import dataclasses
 import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rows as rows_made
 from exchange_making import AT_FAULT, GOOD, fill
 
-from flows.command_line import main
+from flows.command_line import _parser, main
 from storage.errors import StoreError
 from storage.store import Store
 from storage.whole_output import MARK
+from tasks import imports
 from tasks.export_selection import Wanted
 from tasks.exports import available, export
 from tasks.references import import_references
@@ -134,3 +144,64 @@ def test_the_command_says_what_it_wrote_and_what_it_left(
     assert capsys.readouterr().out.splitlines() == [
         "captions  2 (left out: 2 failed, 2 violations)", "frames    2, 6 detections", f"written   {place}"
     ]  # fmt: skip
+
+
+KILLED = """
+import os, signal, sys
+from storage.store import Store
+from tasks import exports
+from tasks.export_selection import Wanted
+
+real = exports.samples
+
+def dying(*given, **named):
+    for number, sample in enumerate(real(*given, **named)):
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield sample
+
+exports.samples = dying
+exports.export(Store(sys.argv[1]), sys.argv[2], sys.argv[3], Wanted(quarantined=True))
+"""
+
+
+@pytest.mark.parametrize("name", ["jsonl", "webdataset"])
+def test_a_killed_export_leaves_nothing_that_looks_whole(name: str, filled: Store, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", KILLED, filled.location, name, str(place)], cwd=root)
+    assert done.returncode == -signal.SIGKILL
+    (draft,) = tmp_path.iterdir()
+    assert draft.name.startswith(".out.")
+    export(filled, name, str(place), Wanted(quarantined=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "the draft of the dead is swept away"
+    export(filled, name, str(tmp_path / "again"), Wanted(quarantined=True))
+    assert list(contents(place).values()) == list(contents(tmp_path / "again").values())
+
+
+@pytest.mark.parametrize("name", ["jsonl", "groundcap", "webdataset", "fiftyone"])
+def test_memory_does_not_hold_all_pictures(name: str, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    random = np.random.default_rng(0)
+    for shard in range(4):
+        image = dataclasses.replace(rows_made.frame().image, bytes=random.bytes(100_000))
+        frames = [dataclasses.replace(rows_made.frame(150 * shard + n, "ma"), image=image) for n in range(150)]
+        rows_made.write(store, list(frames), f"ma/{shard:05d}")
+    told = [rows_made.caption(f"ma_{number:06d}", "a dog") for number in range(600)]
+    rows_made.write(store, list(told), "ma/00000", captioner="scripted")
+    tracemalloc.start()
+    done = export(store, name, str(tmp_path / "out"), Wanted(quarantined=True))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert done.captions == 600
+    assert peak < 24_000_000, "64 pictures of 60 MB are the most that waits anywhere"
+
+
+def test_the_page_of_the_doors_names_every_format_and_commands_that_are_there() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "exports.md").read_text(encoding="utf-8")
+    out, into = page.split("## In:")
+    assert set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", out, re.MULTILINE)))) == set(available())
+    assert set(re.findall(r"^\| `(\w+)` \|", into, re.MULTILINE)) == set(imports.available()) == set(imports.ORDER)
+    for line in re.findall(r"^caption-movies (.+)$", page, re.MULTILINE):
+        parsed = _parser().parse_args(shlex.split(line))
+        assert parsed.format in available()
