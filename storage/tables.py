@@ -9,14 +9,10 @@ Identifiers nest, so a join is never in doubt: movie_id < frame_id < caption_id.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-
-class Row:
-    """What every table's dataclass declares of its table."""
-
-    __slots__ = ()
-    table: ClassVar[str]
-    key: ClassVar[tuple[str, ...]]
-    references: ClassVar[dict[str, str]]
+from storage.row import Row as Row
+from storage.score_tables import Alarm as Alarm
+from storage.score_tables import Baseline as Baseline
+from storage.training_tables import Adapter, AdapterScore, TrainingPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +342,9 @@ class StageRun(Row):
     references: ClassVar[dict[str, str]] = {}
 
     run_id: Annotated[str, "one per run of the flow"]
-    stage: Annotated[str, "extract | detect | caption | mend | check | choose | score | summarise | judge | movies"]
+    stage: Annotated[
+        str, "extract | detect | caption | mend | check | choose | score | summarise | baseline | judge | movies"
+    ]
     shard: Annotated[str, "<movie_id>/<number>, or the captioner where the stage works on all of one"]
     captioner: Annotated[str, "captions.captioner; empty for stages before it"]
     fingerprint: Annotated[str, "of the files written"]
@@ -366,11 +364,13 @@ TABLES: dict[str, type[Row]] = {
     row.table: row
     for row in (
         Movie, Shot, Frame, Detection, Failure, Caption, Mention, Violation, Verdict, Choice, Reference, Score,
-        Judgement, Summary, Metric, StageRun,
+        Judgement, Summary, Metric, Alarm, Baseline, Adapter,
+        AdapterScore, TrainingPoint, StageRun,
     )
 }  # fmt: skip
 
-BY_CAPTIONER = frozenset(
-    {"captions", "mentions", "violations", "verdicts", "choices", "scores", "judgements", "metrics"}
-)  # fmt: skip
+BY_CAPTIONER = frozenset({
+    "captions", "mentions", "violations", "verdicts", "choices", "scores", "judgements", "metrics", "alarms",
+    "baselines",
+})  # fmt: skip
 """Tables that stand side by side for several captioners: their path has a captioner= folder."""

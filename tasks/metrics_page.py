@@ -1,6 +1,9 @@
 """docs/metrics.md, from the metrics themselves."""
 
-from tasks.metrics import CaptionMetric, Metric, available, load
+import math
+
+from tasks.metrics import CaptionMetric, Metric, available, load, names_in_summaries
+from tasks.metrics import highest as metric_highest
 
 _PREFACE = """\
 # Metrics
@@ -16,7 +19,7 @@ recall. A reference without any word is left out.
 
 `low` and `high` bound 95 % of 1,000 resamples of the frames (`resamples` in the configuration), made from what was
 counted of each caption: see tasks/resampling.py. `caption-movies compare` holds two captioners against each other on
-the frames that both have.
+the frames that both have. A value below 0 or above the highest that is possible is an alarm: docs/scores.md.
 """
 
 
@@ -25,7 +28,7 @@ def metrics_markdown() -> str:
     parts = [_PREFACE]
     for metric in map(load, available()):
         said = "; ".join(filter(None, [metric.tokenizer, metric.convention]))
-        parts += [f"\n## {metric.name}\n", f"Version {metric.version}. {said}. {_direction(metric)}.\n"]
+        parts += [f"\n## {metric.name}\n", f"Version {metric.version}. {said}. {_direction(metric)}{_range(metric)}.\n"]
         tables = {"values": metric.values}
         if isinstance(metric, CaptionMetric):
             tables = {"per caption": metric.values, "per captioner, and per movie": metric.pooled}
@@ -34,6 +37,16 @@ def metrics_markdown() -> str:
             parts += [f"| `{name}` | {meaning} |" for name, meaning in values.items()]
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _range(metric: Metric) -> str:
+    highest = {name: metric_highest(metric, name) for name in names_in_summaries(metric) if not name.endswith("_total")}
+    bounded = {name: f"{most:.4g}" for name, most in highest.items() if most < math.inf}
+    if not bounded:
+        return ""
+    if len(set(highest.values())) == 1:
+        return f", {next(iter(bounded.values()))} is the highest"
+    return ", the highest are " + ", ".join(f"{most} of `{name}`" for name, most in bounded.items())
 
 
 def _direction(metric: Metric) -> str:

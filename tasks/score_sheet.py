@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 
+from storage.tables import Alarm, Score, Summary
 from storage.tables import Metric as MetricRow
-from storage.tables import Score, Summary
+from tasks.alarms import Equals, alarms
 from tasks.corpora import Corpus
 from tasks.errors import CheckpointError, ConfigError, TransientError
 from tasks.measuring import Measuring, Outcome, is_a_number
@@ -48,19 +50,24 @@ class ScoreSheet:
     corpus: Corpus
     references: str = field(default="", init=False)
     """Digest of the references that were used."""
+    equals: Equals = field(default=Equals(), init=False)
+    """How many captions are a reference, once the texts were measured."""
 
     @property
     def broken(self) -> bool:
         """Whether a metric failed for a reason that may pass."""
         return self.measuring.broken
 
-    def rows(self, pairs: Sequence[Pair]) -> Iterator[Summary | Score | MetricRow]:
+    def rows(self, pairs: Sequence[Pair]) -> Iterator[Summary | Score | MetricRow | Alarm]:
         """Everything: `pairs` are the captions of frames with references, not yet tokenised."""
         self.references = references_digest(pairs)
-        yield from self.grounding()
-        yield from self.texts(pairs)
-        yield from self.corpora()
+        values: dict[str, float] = {}
+        for row in chain(self.grounding(), self.texts(pairs), self.corpora()):
+            if isinstance(row, Summary) and row.group == ALL and row.value is not None:
+                values[row.metric] = row.value
+            yield row
         yield from self.declared()
+        yield from alarms(self.captioner, values, self.metrics, self.equals)
 
     def grounding(self) -> Iterator[Summary]:
         """The metrics that read captions and detections: over all captions, then by movie."""
@@ -77,6 +84,7 @@ class ScoreSheet:
         A failed or empty caption has 0 in every metric, whatever the metric makes of it.
         """
         tokenised, problem = self.measuring.tokenised(pairs, self._of(TextMetric))
+        self.equals = Equals.among(tokenised)
         counted = [pair for pair in tokenised if pair.counts]
         outcomes = self.measuring.texts(self._of(TextMetric), counted, problem)
         over_all = self.measuring.candidates(self._of(CandidateMetric), tokenised, problem, outcomes)

@@ -5,11 +5,11 @@ The metrics are tasks/metrics, a file each; this file only feeds them and writes
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 
 from storage.store import Store, TableRef
-from storage.tables import Caption, Choice, Detection, Score, Summary, Verdict
+from storage.tables import Alarm, Caption, Choice, Detection, Score, Summary, Verdict
 from storage.tables import Metric as MetricRow
 from tasks import tags
 from tasks.counted_captions import add_up, corpus_of, live_files
@@ -20,7 +20,7 @@ from tasks.object_naming import clean_label
 from tasks.score_config import DEFAULT, ScoreConfig
 from tasks.score_sheet import ScoreSheet
 
-__all__ = ["ScoreConfig", "score_captions", "summarise_captions"]
+__all__ = ["ScoreConfig", "former_config", "score_captions", "summarise_captions"]
 
 VERSION = 3
 SHARD = "all"
@@ -108,6 +108,17 @@ def _detectable(store: Store, detections: TableRef, found: Mapping[str, Sequence
     return frozenset(one.label for rows in found.values() for one in rows)
 
 
+def former_config(captioner: str, store: Store) -> ScoreConfig:
+    """The settings that a captioner's summaries were made with; the default ones where there are none.
+
+    Raises UnknownNameError where a metric is not there any more.
+    """
+    ref = store.ref("summaries", SHARD, captioner)
+    footer = store.footer(ref.path) if ref else None
+    known = {one.name for one in fields(ScoreConfig)}
+    return ScoreConfig(**{name: value for name, value in footer.config.items() if name in known}) if footer else DEFAULT
+
+
 def summarise_captions(
     captioner: str,
     store: Store,
@@ -120,7 +131,7 @@ def summarise_captions(
     """
     live = live_files(captioner, store)
     output = store.output(
-        [Summary, Score, MetricRow],
+        [Summary, Score, MetricRow, Alarm],
         stage="summarise",
         shard=SHARD,
         inputs=live.inputs,

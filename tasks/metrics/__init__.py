@@ -7,6 +7,7 @@ and references, tokenised; the value of a corpus is computed from the corpus, an
 `CandidateMetric`: single values of text metrics, over all candidates of a frame. `DerivedMetric`: other summaries.
 """
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Declared:
     """Names of the values, with their meaning."""
     higher_is_better: bool | None
     """None: neither is."""
+    highest: float | Mapping[str, float] = 1.0
+    """The largest value that is possible, of all or by name of value; the smallest is 0. Counts have none."""
     convention: str
     """Settings and rules: whatever another program would have to do alike for the same numbers."""
     version: str = "1"
@@ -167,6 +170,13 @@ def versions(metric: Metric) -> str:
 def names_in_summaries(metric: Metric) -> Mapping[str, str]:
     """Names of a metric's values in `summaries`, with their meaning."""
     return metric.pooled if isinstance(metric, CaptionMetric) else metric.values
+
+
+def highest(metric: Metric, name: str) -> float:
+    """The largest value that a metric's value can have; infinity where there is none."""
+    if name.endswith("_total"):
+        return math.inf
+    return metric.highest.get(name, 1.0) if isinstance(metric.highest, Mapping) else metric.highest
 
 
 def better(metric: Metric, name: str) -> bool | None:

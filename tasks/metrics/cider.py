@@ -70,6 +70,7 @@ METRIC = TextMetric(
     name="cider",
     values={"cider_d": "agreement of weighted n-grams with the references, 0 to 10, mean over captions"},
     higher_is_better=True,
+    highest=10.0,
     version="2",
     tokenizer=COCO_TOKENS,
     convention="sigma 6; document frequencies of these references, kept in resamples; as pycocoevalcap's",

@@ -62,6 +62,7 @@ METRIC = CorpusMetric(
         "refclipscore": "harmonic mean of it and the highest cosine of caption and a reference, mean over captions",
     },
     higher_is_better=True,
+    highest={"clipscore": 2.5, "refclipscore": 10 / 7},
     convention=f"prompt '{PREFIX.strip()}', texts cut at the encoder's length; a failed caption has 0",
     reads="captions, frames, references",
     measure=measure,

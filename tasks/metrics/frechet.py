@@ -5,6 +5,7 @@ A covariance needs more vectors than dimensions, and the distance falls as their
 dimension no value is given, and values of different numbers of captions do not compare.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +114,7 @@ METRIC = CorpusMetric(
     name="frechet",
     values={"frechet_distance": "Frechet distance of the embeddings of captions and of references; 0 is the best"},
     higher_is_better=False,
+    highest=math.inf,
     convention=(
         f"captions of frames with references, failed ones as empty texts; refused below {TIMES} texts per dimension; "
         f"interval: jackknife over {GROUPS} groups of frames"

@@ -1,5 +1,6 @@
 """How long are captions? No quality, but what many other numbers hang on."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -35,6 +36,7 @@ METRIC = CaptionMetric(
         "length_characters_macro": "characters, mean over captions",
     },
     higher_is_better=None,
+    highest=math.inf,
     tokenizer=f"regular expression {WORD.pattern}",
     convention="plain text without tags; a failed caption has none",
     each=each,

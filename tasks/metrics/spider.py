@@ -36,6 +36,7 @@ METRIC = CandidateMetric(
         "spider_max": "the highest SPIDEr of a frame's candidates, mean over frames",
     },
     higher_is_better=True,
+    highest=5.5,
     tokenizer=COCO_TOKENS,
     convention="(CIDEr-D + SPICE) / 2, CIDEr-D on its scale to 10; the best of all candidates that were generated",
     reads=("cider", "spice"),

@@ -1,5 +1,6 @@
 """How often do captions break the tag grammar, or cite what is not there? Codes: docs/violations.md."""
 
+import math
 from collections.abc import Mapping
 
 from tasks.metrics import CaptionMetric, Cited
@@ -28,6 +29,7 @@ METRIC = CaptionMetric(
         "violations_total": "sum: faults",
     },
     higher_is_better=False,
+    highest={"violations_per_caption": math.inf},
     convention="caption-movies consistency: a failed caption is at fault, and adds no violation to the count",
     each=each,
     pool=pool,
