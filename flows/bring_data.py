@@ -18,10 +18,14 @@ def add_commands(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
     """Add this file's commands to the parser."""
     references = add("references", "add reference captions to a store, for the text metrics")
     references.add_argument(
-        "file", metavar="FILE|STORE", help="JSON Lines, CSV, Parquet or COCO captions; or a store, with --captioner"
+        "file",
+        metavar="FILE|STORE",
+        help="JSON Lines, CSV, Parquet or COCO captions; or a store: the captions it chose",
     )
     references.add_argument("--source", help="who wrote them (default: human; of a store, the captioner)")
-    references.add_argument("--captioner", metavar="NAME", help="take the captions that STORE chose of this captioner")
+    references.add_argument(
+        "--captioner", metavar="NAME", help="whose captions of STORE to take (default: its only captioner)"
+    )
     store_option(references)
     references.set_defaults(run=_references)
 
@@ -48,17 +52,11 @@ def add_commands(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
 
 
 def _references(options: argparse.Namespace) -> int:
-    from tasks.references import import_captions, import_references
+    from tasks.references import bring_references
 
-    store = Store(options.store)
-    source = options.source or options.captioner or "human"
-    if options.captioner:
-        imported = import_captions(options.file, options.captioner, store, source)
-    else:
-        imported = import_references(options.file, store, source)
-    print(f"{imported.references} references by {source} in {options.store}")
-    print("next      run the same `caption-movies run` again: it scores against them, and computes nothing else anew")
-    print(f"          caption-movies sql summaries_by_captioner --store {options.store}    shows the scores then")
+    imported = bring_references(options.file, Store(options.store), options.source, options.captioner)
+    print(f"{number_of(imported.references, 'reference')} by {imported.source} in {options.store}")
+    print(f"next      caption-movies score --store {options.store}    scores what is captioned there against them")
     return tell_left_out(imported.unmatched, "reference", OF_NO_FRAME, imported.shown)
 
 

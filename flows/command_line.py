@@ -18,11 +18,14 @@ from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
 from flows.show_gallery import add_gallery
+from flows.show_scores import add_score, print_scores
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
+from flows.train_here import add_train
 from storage import catalog
 from storage.checks import check_store
 from storage.errors import CaptionMoviesError, ParametersError, UnknownNameError
 from storage.store import code_version
+from tasks.errors import GateSyntaxError
 
 if TYPE_CHECKING:
     from flows.report_run import Report
@@ -34,8 +37,9 @@ FOR_DEMO = "profile demo: its models know the drawn world of the demo only. For 
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
 EXIT_CODES = (
-    "exit codes: 0 all fine; 3 finished, but some movies or captions are quarantined, or rows left out; 1 failed; "
-    "2 wrong usage, or a name that is not known; 130 stopped by Ctrl-C; 143 stopped by SIGTERM"
+    "exit codes: 0 all fine; 1 failed; 2 wrong usage, or a name that is not known; 3 finished, but some movies or "
+    "captions are quarantined, or rows left out; 4 a condition of score --fail-if holds; 130 stopped by Ctrl-C; "
+    "143 stopped by SIGTERM"
 )
 
 
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except CaptionMoviesError as error:
         print(f"caption-movies: {error}", file=sys.stderr)
-        return WRONG_USAGE if isinstance(error, UnknownNameError | ParametersError) else FAILED
+        return WRONG_USAGE if isinstance(error, UnknownNameError | ParametersError | GateSyntaxError) else FAILED
     except BrokenPipeError:
         _speak_to_nobody()
         return 0
@@ -111,10 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     add_commands(lambda name, text: _command(commands, name, text), _store_option)
+    add_score(lambda name, text: _command(commands, name, text), _store_option)
     add_compare(lambda name, text: _command(commands, name, text), _store_option)
-    add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_gallery(lambda name, text: _command(commands, name, text), _store_option)
+    add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
+    add_train(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 
@@ -153,9 +159,9 @@ def _demo(options: argparse.Namespace) -> int:
     report, against_truth = run_demo(Path(options.movies), options.store, verbose=options.verbose)
     if against_truth:  # else steps failed: the tables would be empty
         with catalog.connect(options.store) as store:
-            for name, most in (("captions_and_verdicts", 16), ("summaries_by_captioner", 60)):
-                print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
-                catalog.show(catalog.ask(store, name), max_rows=most, max_width=_width())
+            name = "captions_and_verdicts"
+            print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
+            catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
         print("\nHeld against the truth of the drawn movie")
         for line in against_truth:
             print(f"    {line.what:32} {line.value:>8}   {line.remark}".rstrip())
@@ -165,6 +171,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _end(report: "Report", code: int) -> int:
     """The last lines, heard or not, and the exit code."""
     try:
+        if not report.failures:  # else they may be those of an earlier run
+            print_scores(report.captioner, report.store)
         _print_end(report)
         sys.stdout.flush()
     except BrokenPipeError:

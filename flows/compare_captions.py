@@ -16,6 +16,7 @@ FOOT = (
 def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
     """Add the command to the parser."""
     compare = add("compare", "two captioners on the frames that both have: differences, intervals, p-values")
+    compare.add_argument("place", nargs="?", metavar="STORE", help="the same as --store")
     compare.add_argument("--captioners", nargs=2, required=True, metavar=("A", "B"), help="names in `captions`")
     compare.add_argument("--metrics", nargs="+", metavar="NAME", help="files in tasks/metrics (default: all)")
     compare.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
@@ -28,7 +29,8 @@ def _compare(options: argparse.Namespace) -> int:
     from tasks.score_config import ScoreConfig
 
     one, other = options.captioners
-    found = compare_captioners(one, other, Store(options.store), ScoreConfig(metrics=options.metrics))
+    store = Store(options.place or options.store)
+    found = compare_captioners(one, other, store, ScoreConfig(metrics=options.metrics))
     if options.format == "json":
         for row in found:
             print(json.dumps({"captioners": [one, other]} | dataclasses.asdict(row)))

@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.stop_gently import stop_gently
 from storage.errors import TransientError
 
 if TYPE_CHECKING:
     from flows.report_run import Report
+    from flows.report_scores import ScoreReport
 
+R = TypeVar("R")
 QUIET = {
     "TQDM_DISABLE": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -42,7 +44,7 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
         wanted_movies(movies)
         if not verbose and (left := not_taken(movies)):
             print(left, file=sys.stderr, flush=True)
-        return _report_of(lambda: caption_movies(list(movies), store, config), signals, verbose=verbose)
+        return _report_of(_given(lambda: caption_movies(list(movies), store, config)), signals, verbose=verbose)
 
 
 def run_on_store_here(store: str, profile: str, *, verbose: bool = False) -> "Report":
@@ -56,22 +58,58 @@ def run_on_store_here(store: str, profile: str, *, verbose: bool = False) -> "Re
 
         config = read_configuration(profile)
         stored_movies(Store(store))
-        return _report_of(lambda: caption_store(store, config), signals, verbose=verbose)
+        return _report_of(_given(lambda: caption_store(store, config)), signals, verbose=verbose)
 
 
-def _report_of(run: Callable[[], "Report"], signals: stop_gently, *, verbose: bool) -> "Report":
+def _given(run: Callable[[], "Report"]) -> Callable[[], "Report"]:
+    """A run that gives its report also when steps failed."""
+    from flows.report_run import RunFailedError
+
+    def report() -> "Report":
+        try:
+            return run()
+        except RunFailedError as error:
+            return error.report
+
+    return report
+
+
+def score_here(store: str, wanted: Mapping[str, Any], *, verbose: bool = False) -> "ScoreReport":
+    """Run `score-captions` with these parameters and give its report, also when a gate failed.
+
+    Raises what read_wanted raises, before a server has started; ReferencesError and StoreError for references that
+    cannot be brought; else what run_here raises.
+    """
+    choose_words(verbose=verbose)
+    with stop_gently() as signals:
+        from flows.report_scores import ScoreReport, ScoringFailedError
+        from flows.score_captions import score_captions
+        from flows.start_scoring import read_wanted
+        from storage.store import Store
+
+        asked = (wanted[name] for name in ("captioners", "config", "fail_if", "baseline"))
+        read_wanted(Store(store), *asked)
+
+        def run() -> ScoreReport:
+            try:
+                report: ScoreReport = score_captions(store, **wanted)
+            except ScoringFailedError as error:
+                return error.report
+            return report
+
+        return _report_of(run, signals, verbose=verbose)
+
+
+def _report_of(run: Callable[[], R], signals: stop_gently, *, verbose: bool) -> R:
     from httpx import HTTPError
     from prefect.exceptions import PrefectException
 
     from flows.choose_server import prefect_server
-    from flows.report_run import RunFailedError
     from flows.show_in_terminal import shown_progress
 
     with prefect_server(), shown_progress(verbose=verbose), _kept(signals):
         try:
             return run()
-        except RunFailedError as error:
-            return error.report
         except (PrefectException, HTTPError) as error:
             raise TransientError(
                 f"Prefect's server failed in the middle of the run ({type(error).__name__}: {error}). "

@@ -11,7 +11,7 @@ from prefect.tasks import exponential_backoff
 from flows.hold_devices import on_device
 from flows.show_progress import watched
 from storage.store import TableRef
-from tasks import captions, choices, consistency, detections, frames, mending, scores
+from tasks import captions, choices, consistency, detections, frames, mending, references, scores
 from tasks.errors import TransientError
 
 TRANSIENT_ERRNO = {errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH}
@@ -49,6 +49,9 @@ choose: Task[..., TableRef] = Task(
     on_device(watched(choices.choose_captions, "choose"), needed=lambda *args: args[-1].uses_model),
     name="choose-captions", tags=["gpu"], **POLICY,
 )  # fmt: skip
+refer: Task[..., references.Imported] = Task(
+    watched(references.bring_references, "refer"), name="import-references", **POLICY
+)
 score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
 summarise: Task[..., TableRef] = Task(
     watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from storage.errors import ParametersError
-from storage.store import Store
+from storage.errors import ParametersError, UnknownNameError
+from storage.store import Store, captioners_of
 from storage.tables import Frame
 from tasks.corpora import Corpus, Told
 from tasks.counted_captions import corpus_of, counted, live_files, references_of, scores_of, words
@@ -65,9 +65,13 @@ class Side:
 def compare_captioners(one: str, other: str, store: Store, config: ScoreConfig = DEFAULT) -> list[Comparison]:
     """Every value of the chosen metrics, for both.
 
-    Raises ParametersError where both are the same, StoreError where the two have no frame in common, or a captioner
-    has no captions.
+    Raises ParametersError where both are the same, UnknownNameError for a captioner that the store does not have,
+    StoreError where the two have no frame in common, or a captioner has no captions.
     """
+    known = captioners_of(store)
+    for captioner in (one, other):
+        if captioner not in known:
+            raise UnknownNameError("captioner", captioner, known)
     if one == other:
         raise ParametersError(f"{one} would be compared with itself. Name two captioners.")
     sides, corpora = _sides(one, other, store, config)

@@ -7,6 +7,8 @@ CaptionMoviesError
 ├── UnknownNameError           a name that is not there; says the nearest one            (storage/errors.py)
 │   └── MissingPathError       a path that was given, and where nothing is               (storage/errors.py)
 ├── ConfigError                a configuration value that cannot be
+│   └── GateSyntaxError        a condition of --fail-if cannot be read
+├── GateError                  a gate cannot be decided: its metric or its baseline has no value
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
 ├── ReferencesError            a file of reference captions cannot be read, or has bad rows
@@ -33,6 +35,8 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "ExchangeError",
+    "GateError",
+    "GateSyntaxError",
     "MetricUnavailableError",
     "MissingExtraError",
     "MissingPathError",
@@ -50,6 +54,14 @@ __all__ = [
 
 class ConfigError(CaptionMoviesError, ValueError):
     """A configuration value that cannot be."""
+
+
+class GateSyntaxError(ConfigError):
+    """A condition of --fail-if that cannot be read."""
+
+
+class GateError(CaptionMoviesError):
+    """A gate that cannot be decided: its metric or its baseline has no value."""
 
 
 class MissingExtraError(CaptionMoviesError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage import catalog
-from storage.store import Store, TableRef
+from storage.store import Store, TableRef, captioners_of
 from storage.tables import Reference
 from tasks import tags
 from tasks.errors import ConfigError, ReferencesError
@@ -20,6 +20,7 @@ from tasks.frame_index import FrameIndex, NoFrameError
 from tasks.reference_files import Bad, Told, read_file
 
 VERSION = 1
+HUMAN = "human"
 SHOWN = 5
 """Rows that a message lists."""
 CHOSEN_SQL = """
@@ -46,6 +47,7 @@ class Imported:
     """What an import brought."""
 
     refs: list[TableRef]
+    source: str
     unmatched: int = 0
     """References of no frame in the store: they were left out."""
     shown: list[str] = field(default_factory=list)
@@ -55,6 +57,32 @@ class Imported:
     def references(self) -> int:
         """How many were written."""
         return sum(ref.rows for ref in self.refs)
+
+
+def bring_references(place: str, store: Store, source: str | None = None, captioner: str | None = None) -> Imported:
+    """Add the references of a file, or the captions that a store chose of a captioner.
+
+    `source` is `human` by default; of a store its captioner, who has to be named where there are several. Raises what
+    import_references and import_captions raise.
+    """
+    if captioner is None and _is_store(place):
+        captioner = _only_captioner(place)
+    if captioner is None:
+        return import_references(place, store, source or HUMAN)
+    return import_captions(place, captioner, store, source or captioner)
+
+
+def _is_store(place: str) -> bool:
+    return "://" in place or Path(place).is_dir()
+
+
+def _only_captioner(location: str) -> str:
+    known = captioners_of(Store(location))
+    if len(known) == 1:
+        return known[0]
+    raise ReferencesError(
+        f"{location} has captions by {', '.join(known) or 'nobody'}. Say whose are the references: name the captioner."
+    )
 
 
 def import_references(path: str, store: Store, source: str) -> Imported:
@@ -133,7 +161,7 @@ def _import(told: Sequence[Told], what: str, store: Store, source: str, index: F
             "Extract these movies first, or name the frames as that store does."
         )
     refs = [write_references(movie_id, rows, store, source) for movie_id, rows in sorted(by_movie.items())]
-    return Imported(refs, len(lost), [f"{one.place}: {one.why}" for one in lost[:SHOWN]])
+    return Imported(refs, source, len(lost), [f"{one.place}: {one.why}" for one in lost[:SHOWN]])
 
 
 def _movie_of(frame_id: str) -> str:

@@ -45,7 +45,7 @@ def test_references_left_out_are_said_and_have_an_exit_code(
     file.write_text("frame_id,caption\nmabc_000000,a dog\n" + "".join(f"mabc_00000{n},a cat\n" for n in range(1, 8)))
     assert main(["references", str(file), "--store", store.location]) == 3
     said = capsys.readouterr()
-    assert said.out.startswith(f"1 references by human in {store.location}\n")
+    assert said.out.startswith(f"1 reference by human in {store.location}\n")
     assert said.err.splitlines()[0] == "caption-movies: 7 references are of no frame in the store, and left out:"
     assert said.err.splitlines()[1] == "    line 3: frame 'mabc_000001' is not in the store"
     assert said.err.splitlines()[-1] == "    and 2 more"
@@ -55,7 +55,7 @@ def test_a_store_s_captions_become_references_of_itself(store: Store, capsys: py
     captioned(store)
     where = store.location
     assert main(["references", where, "--captioner", "old", "--store", where]) == 0
-    assert capsys.readouterr().out.startswith(f"1 references by old in {where}\n")
+    assert capsys.readouterr().out.startswith(f"1 reference by old in {where}\n")
 
 
 def test_importing_the_dataset_says_what_it_brought(
@@ -67,7 +67,7 @@ def test_importing_the_dataset_says_what_it_brought(
     assert said.out.split() == (
         f"movies 1 frames 2, 4 detections references 1 automatic, 1 human store {store.location}".split()
     )
-    assert "1 row cannot be used" in said.err
+    assert "1 row cannot be used, and is left out" in said.err
     assert "test-00000.parquet row 3 (id tt1_2): column caption is empty" in said.err
 
 

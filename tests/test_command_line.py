@@ -16,9 +16,8 @@ from storage.tables import Movie
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
-    "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare", "gallery",
-    "serve",
-    "export", "judge", "ratings", "agree",
+    "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare",
+    "gallery", "serve", "score", "export", "judge", "ratings", "agree",
 ]  # fmt: skip
 
 
@@ -118,8 +117,8 @@ def test_references_say_the_next_step(store: str, tmp_path: Path, capsys: pytest
     file.write_text('{"frame_id": "mabc_000000", "caption": "a dog"}\n')
     assert main(["references", str(file), "--store", store]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"1 references by human in {store}\n")
-    assert re.search(r"^next .*`caption-movies run`", said, re.MULTILINE)
+    assert said.startswith(f"1 reference by human in {store}\n")
+    assert re.search(r"^next .*caption-movies score --store", said, re.MULTILINE)
 
 
 def test_check_says_what_is_wrong(store: str, capsys: pytest.CaptureFixture[str]) -> None:

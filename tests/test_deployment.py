@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
-from pipeline_help import hear_ctrl_c
+from pipeline_help import hear_ctrl_c, scripted_profile
+from test_flow import process
 
 from storage import catalog
 
@@ -39,7 +41,7 @@ class Prefect:
         return done.stdout
 
     def start(self, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-        with log.open("w") as out:
+        with log.open("a") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "prefect", *arguments],
                 env=self.environment, cwd=REPOSITORY, stdout=out, stderr=subprocess.STDOUT,
@@ -53,16 +55,20 @@ def worker(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         prefect("work-pool", "create", pool, "--type", "process")
     prefect("deploy", "--all")
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    process = prefect.start(log, "worker", "start", "--pool", "gpu", "--name", "test-box")
-    try:
+    with ExitStack() as stack:
+        for pool in ("gpu", "cpu"):
+            process = prefect.start(log, "worker", "start", "--pool", pool, "--name", f"test-box-{pool}")
+            stack.callback(end, process)
         yield log
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def test_the_gpu_deployment_captions_a_movie(prefect: Prefect, worker: Path, tmp_path: Path, checkpoints: Path) -> None:
@@ -98,9 +104,47 @@ def test_a_wrong_profile_fails_the_run_with_its_reason(prefect: Prefect, tmp_pat
         "deployment", "run", "caption-movies/gpu", "--watch", "--param", f'movies=["{CLIPS}"]',
         "--param", f"store={tmp_path / 'store'}", "--param", "config=groundkap", expect=1,
     )  # fmt: skip
+    assert "Did you mean 'groundcap'" in message_of(prefect, said)
+
+
+def message_of(prefect: Prefect, said: str) -> str:
+    """The message of the state in which the flow run ended that `deployment run` told of."""
     (run_id,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
-    state = json.loads(prefect("flow-run", "inspect", run_id, "--output", "json"))["state"]
-    assert "Did you mean 'groundcap'" in state["message"]
+    return str(json.loads(prefect("flow-run", "inspect", run_id, "--output", "json"))["state"]["message"])
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_scores_deployment_gives_the_table_and_fails_at_its_gate(prefect: Prefect, tmp_path: Path) -> None:
+    store, profile = tmp_path / "store", scripted_profile(tmp_path)
+    profile.write_text(profile.read_text() + '\n[score]\nmetrics = ["grounding", "rouge_l"]\nresamples = 20\n')
+    command = ["run", str(CLIPS / "sintel140_h264.mp4"), "--store", str(store), "--profile", str(profile)]
+    process(["-m", "flows.command_line", *command], prefect.environment)
+
+    def ask(*conditions: str, expect: int) -> str:
+        given = ["--param", f"store={store}", "--param", f"fail_if={json.dumps(conditions)}"]
+        return prefect("deployment", "run", "score-captions/scores", "--watch", *given, expect=expect)
+
+    assert "Completed" in ask("grounding_f1_macro < 0.95 * baseline", "captions < 24", expect=0)
+    page = prefect("artifact", "inspect", "score-captions-summary")
+    assert "gate scripted: captions < 24: passed: captions is 24" in " ".join(page.split())
+    assert page.index("| P |") < page.index("| BLEU-4 |") < page.index("| gMETEOR |")
+    said = ask("grounding_f1_macro > 0", expect=1)
+    assert "scripted: grounding_f1_macro > 0: FAILED: grounding_f1_macro is" in message_of(prefect, said)
+
+
+def test_captions_of_a_store_have_a_deployment(prefect: Prefect, worker: Path, tmp_path: Path) -> None:
+    shown = json.loads(prefect("deployment", "inspect", "caption-store/store", "--output", "json"))
+    assert (shown["work_pool_name"], shown["entrypoint"]) == ("gpu", "flows/caption_store.py:caption_store")
+    store = tmp_path / "store"
+    command = ["run", str(CLIPS / "sintel140_h264.mp4"), "--store", str(store), "--profile"]
+    process(["-m", "flows.command_line", *command, str(scripted_profile(tmp_path))], prefect.environment)
+    other = scripted_profile(tmp_path, name="other")
+    given = ["--param", f"store={store}", "--param", f"config={other}"]
+    said = prefect("deployment", "run", "caption-store/store", "--watch", *given)
+    assert "Completed" in said, said + worker.read_text()
+    with catalog.connect(str(store)) as connection:
+        counts = connection.sql("select captioner, count(*) from captions group by 1 order by 1").fetchall()
+    assert counts == [("other", 24), ("scripted", 24)]
 
 
 @pytest.mark.usefixtures("worker")
@@ -110,9 +154,11 @@ def test_the_deployments_stand_there_with_a_paused_night_schedule(prefect: Prefe
     assert "caption-movies/vllm" in listed
     assert "caption-movies/cpu" in listed
     declared = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"]
-    assert {one["name"]: one["work_pool"]["name"] for one in declared} == {"gpu": "gpu", "vllm": "cpu", "cpu": "cpu"}
+    pools = {one["name"]: one["work_pool"]["name"] for one in declared}
+    assert pools.items() >= {"gpu": "gpu", "vllm": "cpu", "cpu": "cpu", "store": "gpu", "scores": "cpu"}.items()
     for one in declared:
-        shown = json.loads(prefect("deployment", "inspect", f"caption-movies/{one['name']}", "--output", "json"))
+        flow = one["entrypoint"].rpartition(":")[2].replace("_", "-")
+        shown = json.loads(prefect("deployment", "inspect", f"{flow}/{one['name']}", "--output", "json"))
         assert [schedule["active"] for schedule in shown["schedules"]] == [False]
 
 

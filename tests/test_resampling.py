@@ -236,8 +236,8 @@ def test_the_command_prints_a_table(store: Store, capsys: pytest.CaptureFixture[
     assert "chair_i_micro" in said
     assert main([*asked, "--format", "json"]) == 0
     assert '"captioners": ["good", "bad"]' in capsys.readouterr().out
-    assert main(["compare", "--store", store.location, "--captioners", "good", "nobody"]) == 1
-    assert "no captions by 'nobody'" in capsys.readouterr().err
+    assert main(["compare", "--store", store.location, "--captioners", "good", "nobody"]) == 2
+    assert "unknown captioner 'nobody'. Did you mean 'good'? Known: bad, good." in capsys.readouterr().err
 
 
 def test_captioners_without_a_frame_in_common(store: Store) -> None:

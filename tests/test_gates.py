@@ -1,0 +1,114 @@
+"""Conditions of --fail-if: what can be written, what they say, and what cannot be decided. No store."""
+
+import pytest
+
+from storage.errors import UnknownNameError
+from tasks.baselines import Known
+from tasks.errors import ConfigError, GateSyntaxError
+from tasks.gates import LONGEST, Decision, Judge, read_gate
+
+ISSUE = "grounding_f1_macro < 0.95 * baseline"
+
+
+def known(value: float | None, reason: str | None = None, signature: str = "m 1; tokens") -> Known:
+    return Known(value, reason, signature, 10)
+
+
+def decide(text: str, baseline: dict[str, Known] | None = None, **values: float) -> Decision:
+    found = {name: known(value) for name, value in values.items()}
+    return Judge("new", found, baseline, "there is no baseline; name one").decide(read_gate(text))
+
+
+def test_the_issue_s_own_condition() -> None:
+    before = {"grounding_f1_strict_macro": known(0.8)}
+    worse = decide(ISSUE, before, grounding_f1_strict_macro=0.75)
+    assert worse.failed is True
+    assert worse.said == "grounding_f1_macro is 0.75, baseline is 0.8"
+    assert str(worse) == f"new: {ISSUE}: FAILED: {worse.said}"
+    assert decide(ISSUE, before, grounding_f1_strict_macro=0.77).failed is False
+
+
+@pytest.mark.parametrize(
+    ("text", "failed"),
+    [
+        ("bleu4 < .2", True),
+        ("bleu4 < .1", False),
+        ("bleu4 <= 0.1 and cider_d < 2", True),
+        ("bleu4 > 0.1 or cider_d > 2", False),
+        ("not (bleu4 < 0.5)", False),
+        ("0.05 < bleu4 < 0.2", True),
+        ("0.2 < bleu4 < 0.3", False),
+        ("bleu4 == 0.1", True),
+        ("bleu4 != 0.1", False),
+        ("bleu4 >= 1 - 0.9", True),
+        ("-bleu4 > -0.2", True),
+        ("(bleu4 + cider_d) / 2 < 0.6", True),
+        ("bleu4 < baseline", True),
+        ("bleu4 - baseline < -0.3", False),
+        ("bleu4 + cider_d < baseline.bleu4 + baseline.cider_d", True),
+        ("bleu4 > baseline.cider_d or cider_d < baseline", True),
+        ("captions < 11", True),
+        ("1 < 2", True),
+    ],
+)
+def test_conditions(text: str, failed: bool) -> None:
+    before = {"bleu4": known(0.2), "cider_d": known(1.5)}
+    assert decide(text, before, bleu4=0.1, cider_d=1.0, captions=10.0).failed is failed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "bleu4", "bleu4; 1", "bleu4 < 1\nx", "bleu4 < \0", "bleu4 <", "1 + 2", "bleu4 < 'a'",
+        "bleu4 ** 2 < 1", "bleu4 in (1, 2)", "bleu4 is 1", "True < bleu4",
+        "__import__('os').system('true') < 1", "bleu4.__class__ < 1", "(lambda: 1)() < 2", "bleu4[0] < 1", "bleu4 < 1j",
+        "[x for x in (1,)] < 1", "bleu4 := 1", "bleu4 < 1 if 1 < 2 else 2", "f'{bleu4}' < 1", "bleu4 % 2 < 1",
+        "bleu4 < 1e999", f"bleu4 < 1{'0' * 400}", "bleu4 < baseline + cider_d", "1 < baseline",
+        "(" * 400 + "bleu4", "- " * 240 + "bleu4 <", "bleu4 < 1 " + "#" * LONGEST,
+        "baseline.bleu4.bleu4 < 1", "bleu4 < (baseline := 2)", "~bleu4 < 1", "bleu4 < 5 and bleu4",
+    ],
+)  # fmt: skip
+def test_what_is_no_condition_is_refused_and_never_run(text: str) -> None:
+    with pytest.raises(GateSyntaxError) as refused:
+        read_gate(text)
+    assert isinstance(refused.value, ConfigError)
+
+
+def test_an_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'bleu4'"):
+        read_gate("blue4 < 0.1")
+    with pytest.raises(UnknownNameError, match="unknown metric 'f1'"):
+        read_gate("bleu4 < baseline.f1")
+
+
+def test_names_without_strict_or_cited_mean_strict() -> None:
+    assert decide("gmeteor < 0.5", gmeteor_strict=0.4, gmeteor_cited=0.9).failed
+    assert decide("grounding_recall_micro < 0.5", grounding_recall_strict_micro=0.4).failed
+    assert not decide("grounding_recall_cited_micro < 0.5", grounding_recall_cited_micro=0.9).failed
+
+
+def test_what_cannot_be_decided_says_why() -> None:
+    missing = decide(ISSUE, None, grounding_f1_strict_macro=0.75)
+    assert (missing.failed, missing.said) == (None, "there is no baseline; name one")
+    assert "CANNOT BE DECIDED" in str(missing)
+    assert "not among the metrics that were computed" in decide("bleu4 < 1").said
+    lacking = Judge("new", {"spice": known(None, "run caption-movies setup spice")}, None, "").decide(
+        read_gate("spice < 1 or captions > 0")
+    )
+    assert lacking.failed is None
+    assert "setup spice" in lacking.said
+    assert "divides by zero" in decide("bleu4 / (bleu4 - bleu4) < 1", bleu4=0.5).said
+    gone = decide("bleu4 < baseline", {"bleu4": known(None, "it had no value")}, bleu4=0.5)
+    assert gone.failed is None
+    assert gone.said == "the baseline of new has no value of bleu4: it had no value"
+
+
+def test_what_was_computed_in_another_way_is_not_compared() -> None:
+    text = "bleu4 < 0.9 * baseline"
+    now = {"bleu4": known(0.5, signature="bleu 2; tokens; references aa; interval: 100 resamples")}
+    same = {"bleu4": known(0.6, signature="bleu 2; tokens; references bb; interval: 50 resamples")}
+    other = {"bleu4": known(0.6, signature="bleu 1; tokens; references aa; interval: 100 resamples")}
+    assert Judge("new", now, same, "").decide(read_gate(text)).failed is True
+    refused = Judge("new", now, other, "").decide(read_gate(text))
+    assert refused.failed is None
+    assert "--accept" in refused.said
