@@ -25,7 +25,7 @@ from tasks.accelerator import pick_device
 from tasks.adapters import CARD, CURVE, adapter_scores, record_adapter
 from tasks.checkpoints import find_checkpoint
 from tasks.errors import ReferencesError
-from tasks.groundcap import import_groundcap
+from tasks.imports import import_data
 from tasks.training.dataset import SampleFile
 from tasks.training.fitting import SAMPLES, train_stage
 from tasks.training.models import export_merged
@@ -84,9 +84,9 @@ def train_captioner(
     """Train a captioner on a store's references, and leave it where caption-movies takes it by name.
 
     store: frames, detections, references; here the rows go too. recipe: a ready one (groundcap, blip, blip2, toyworld),
-    a TOML file, or the whole recipe. references: GroundCap's Parquet files to bring into the store first. name: of what
-    is trained, the recipe's where empty. sources: whose captions every stage learns from, instead of the recipe's.
-    folder: of the run. merge: also write a checkpoint with the adapter added into it. Killed, the same call goes on.
+    a TOML file, or the whole recipe. references: datasets of pictures and captions to bring in first. name: of what is
+    trained, the recipe's where empty. sources: whose captions every stage learns from, instead of the recipe's. folder:
+    of the run. merge: also write a checkpoint with the adapter added into it. Killed, the same call goes on.
     """
     settings = named_recipe(read_recipe(recipe), name, sources or [])
     opened = Store(store)
@@ -117,15 +117,19 @@ def named_recipe(recipe: Recipe, name: str, sources: Sequence[str]) -> Recipe:
 
 
 def bring(references: Sequence[str], store: Store) -> None:
-    """Import GroundCap's files. Raises ReferencesError for others, with the command that brings them in."""
+    """Import datasets of pictures with captions, whatever format of tasks/imports they have; nothing of none.
+
+    Raises ReferencesError for captions of a store's own frames, with the command that brings those in, and what
+    import_data raises.
+    """
     for path in references:
-        if not path.endswith(".parquet"):
+        if path.endswith((".csv", ".jsonl", ".ndjson")):
             raise ReferencesError(
-                f"{path} is no Parquet file of GroundCap's dataset. Captions of a store's own frames go in with: "
-                f"caption-movies references {path} --store {store.location}; then train without --references."
+                f"{path} has no pictures. Captions of a store's own frames go in with: caption-movies references "
+                f"{path} --store {store.location}; then train without --references."
             )
     if references:
-        import_groundcap(list(references), store)
+        import_data(list(references), store)
 
 
 def caption_tests(prepared: Prepared, caption: Any) -> None:

@@ -16,8 +16,9 @@ def add_train(add: Add, store_option: Callable[[argparse.ArgumentParser], None])
     train = add("train", "train a captioner on a store's references, and score it on movies that it never saw")
     train.add_argument("--recipe", required=True, help="groundcap, blip, blip2, toyworld, or a TOML file's path")
     train.add_argument(
-        "--references", nargs="+", default=[], metavar="FILE",
-        help="GroundCap's Parquet files to bring into the store first; without, what stands there is learnt from",
+        "--references", nargs="+", default=[], metavar="PATH",
+        help="a dataset of pictures and captions to bring into the store first, as `import` does: GroundCap's Parquet "
+             "files, COCO's, a folder; without, what stands there is learnt from",
     )  # fmt: skip
     train.add_argument("--name", default="", help="of what is trained, and of its captions (default: the recipe's)")
     train.add_argument("--sources", nargs="+", default=[], metavar="NAME",

@@ -209,8 +209,8 @@ def test_the_command_says_what_is_wrong_at_once(
 
 
 def test_references_that_are_no_dataset_name_the_command_for_them(tmp_path: Path) -> None:
-    with pytest.raises(ReferencesError, match=r"caption-movies references captions\.json --store"):
-        bring(["captions.json"], Store(str(tmp_path)))
+    with pytest.raises(ReferencesError, match=r"caption-movies references captions\.csv --store"):
+        bring(["captions.csv"], Store(str(tmp_path)))
 
 
 def test_names_and_sources_can_be_given(written: Path) -> None:
