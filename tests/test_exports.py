@@ -201,7 +201,11 @@ def test_the_page_of_the_doors_names_every_format_and_commands_that_are_there() 
     page = (Path(__file__).parents[1] / "docs" / "exports.md").read_text(encoding="utf-8")
     out, into = page.split("## In:")
     assert set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", out, re.MULTILINE)))) == set(available())
-    assert set(re.findall(r"^\| `(\w+)` \|", into, re.MULTILINE)) == set(imports.available()) == set(imports.ORDER)
+    assert (
+        set(re.findall(r"^\| `(\w+)` \|", into, re.MULTILINE))
+        == set(imports.available())
+        == {*imports.ORDER, "detections"}
+    )
     for line in re.findall(r"^caption-movies (.+)$", page, re.MULTILINE):
         parsed = _parser().parse_args(shlex.split(line))
         assert parsed.format in available()

@@ -184,7 +184,8 @@ def test_coco_files_that_are_none(store: Store, tmp_path: Path) -> None:
     path = Path(coco(tmp_path, []))
     for content, says in (
         ("{", "no JSON at character"), ('{"images": [3]}', "an item of images is no object"),
-        ('{"images": [{"id": null}]}', "an item has id None"), ('{"annotations": []}', "lists no `images`"),
+        ('{"images": [{"id": null}]}', "an item has id None"), ('{"annotations": []}', "--as detections"),
+        ('{"images": [{"id": 1}, {"id": 1}]}', "two images of one id"),
         ('[{"image_id": 1}]', "lists no `images`"), ('{"images": [{"id": 1, "file_name": "x"}]}', "Give the folder"),
     ):  # fmt: skip
         path.write_text(content)
@@ -235,3 +236,28 @@ def test_json_of_any_size_is_read_item_by_item(chunk: int, tmp_path: Path, monke
         (tmp_path / "x.json").write_text(bad)
         with pytest.raises(ValueError, match="no JSON at character"):
             list(json_streams.items(tmp_path / "x.json"))
+
+
+def test_detections_of_another_detector_for_frames_that_are_there(store: Store, tmp_path: Path) -> None:
+    fill(store, movies=("ma",))
+    before = asked(store, "select count(*) from captions_ok")
+    images = [{"id": number, "file_name": f"x/ma_00000{number}.jpg"} for number in (0, 1, 5)]
+    found = [{"image_id": number, "category_id": 18, "bbox": [4, 4, 8, 8], "score": 0.5} for number in (0, 5)]
+    file = coco(tmp_path, [*found, {"image_id": 1, "category_id": 18, "bbox": [0, 0, 99, 9]}], images=images)
+    brought = import_data([file], store, form="detections")
+    assert [one.why.partition(",")[0] for one in brought.left_out] == [
+        "no frame's picture is called 'x/ma_000005.jpg'", "annotation 1.bbox as fractions is x 0"
+    ]  # fmt: skip
+    assert brought.notes == {"frames that the file does not name: nothing is detected in them": 1}
+    assert asked(store, "select frame_id, object_id, score from detections") == [("ma_000000", "dog-0", 0.5)]
+    assert (before, asked(store, "select count(*) from captions_ok")) == ([(1,)], [(0,)]), "they were about others"
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{"image_id": "ma_000002", "category_id": 200, "bbox": [0, 0, 9, 9], "score": 1}]))
+    assert import_data([str(results)], store, form="detections").detections == 1
+    assert asked(store, "select frame_id, object_id, is_thing from detections") == [("ma_000002", "rug-0", False)]
+    results.write_text(json.dumps([{"image_id": "lost", "category_id": 1, "bbox": [0, 0, 9, 9]}]))
+    with pytest.raises(ExchangeError, match=r"nothing of .* can be used as detections; the first: results.json: image"):
+        import_data([str(results)], store, form="detections")
+    twice = [{"id": number, "file_name": "ma_000000.jpg"} for number in (0, 1)]
+    with pytest.raises(ExchangeError, match="has two images of frame ma_000000: 0 and 1"):
+        import_data([coco(tmp_path, [], images=twice)], store, form="detections")

@@ -15,7 +15,7 @@ from typing import Any
 
 from storage.tables import Detection
 from tasks.boxes import from_corners_px
-from tasks.coco_panoptic import LABELS
+from tasks.coco_panoptic import COCO_IDS, LABELS, THINGS
 from tasks.detections import detection_row
 from tasks.errors import ExchangeError, PanopticError
 from tasks.imported_detections import Found, check_box, number_objects
@@ -30,13 +30,18 @@ from tasks.panoptic_files import PanopticFile, annotated
 CROWDS = "crowd regions, which are no single objects"
 KINDS = ("segments_info", "caption", "bbox", "segmentation")
 """What an annotation has, by which its kind is known; the first counts."""
+UNLISTED = (
+    "select image, count(*) from annotations where image not in (select id from images) group by image order by 1"
+)
 COCO = {clean_label(name) for name in LABELS}
 THINGS_UNKNOWN = True
 """What a category without `isthing` is: instance files list things only."""
 
 
 @dataclass(frozen=True)
-class _Category:
+class Category:
+    """One category of the file."""
+
     name: str
     is_thing: bool
 
@@ -50,36 +55,56 @@ def bring(paths: Sequence[str], importer: Importer, options: Options) -> None:
     """Bring files, each a movie. Raises ExchangeError for what is not in the format, with the file."""
     for path in map(Path, paths):
         with TemporaryDirectory() as scratch, closing(sqlite3.connect(Path(scratch) / "sorted")) as spool:
-            try:
-                categories = _spool(path, spool)
-            except (OSError, ValueError) as error:
-                raise ExchangeError(f"{path} cannot be read as a file of COCO: {error}.") from error
-            file = _File(path, _folder(path, options.pictures, spool), spool, categories, importer, options)
+            categories = spooled(path, spool)
+            if not spool.execute("select count(*) from images").fetchone()[0]:
+                raise ExchangeError(
+                    f"{path} lists no `images`, so it cannot be known which pictures its annotations are of. "
+                    "Detections of frames that stand in the store go in with --as detections."
+                )
+            for image_id, number in spool.execute(UNLISTED).fetchall():
+                importer.brought.leave_out(
+                    f"{path.name}: image {image_id}", f"`images` lacks it; it has {number} annotations"
+                )
+            file = CocoFile(path, _folder(path, options.pictures, spool), spool, categories, importer, options)
             importer.add(path.stem, file.pictures())
 
 
-def _spool(path: Path, spool: sqlite3.Connection) -> dict[Any, _Category]:
-    """Put images and annotations on disk, to be asked for by image; the categories, by id."""
+def spooled(path: Path, spool: sqlite3.Connection) -> dict[Any, Category]:
+    """Put images and annotations on disk, to be asked for by image; the categories, by id.
+
+    A file that is one list is one of annotations, as results are. Without categories they are COCO's own. Raises
+    ExchangeError for what is not in the format.
+    """
+    try:
+        return _spool(path, spool) or {
+            number: Category(name, place < len(THINGS))
+            for place, (number, name) in enumerate(zip(COCO_IDS, LABELS, strict=True))
+        }
+    except (OSError, ValueError) as error:
+        raise ExchangeError(f"{path} cannot be read as a file of COCO: {error}.") from error
+    except sqlite3.IntegrityError as error:
+        raise ExchangeError(f"{path} lists two images of one id: {error}.") from error
+
+
+def _spool(path: Path, spool: sqlite3.Connection) -> dict[Any, Category]:
     spool.execute("create table images (place integer primary key, id text unique, said text)")
     spool.execute("create table annotations (place integer primary key, image text, kind text, said text)")
-    categories: dict[Any, _Category] = {}
+    categories: dict[Any, Category] = {}
     for key, item in items(path):
         if not isinstance(item, Mapping):
-            if key in ("images", "annotations", "categories"):
+            if key in ("", "images", "annotations", "categories"):
                 raise ValueError(f"an item of {key} is no object")
         elif key == "images":
-            spool.execute("insert or ignore into images (id, said) values (?, ?)", (_key(item, "id"), json.dumps(item)))
-        elif key == "annotations":
+            spool.execute("insert into images (id, said) values (?, ?)", (_key(item, "id"), json.dumps(item)))
+        elif key in ("", "annotations"):
             kind = next((one for one in KINDS if one in item), "")
             told = (_key(item, "image_id"), kind, json.dumps(item))
             spool.execute("insert into annotations (image, kind, said) values (?, ?, ?)", told)
         elif key == "categories":
             known = bool(item.get("isthing", THINGS_UNKNOWN))
-            categories[item.get("id")] = _Category(str(item.get("name", item.get("id"))), known)
+            categories[item.get("id")] = Category(str(item.get("name", item.get("id"))), known)
     spool.execute("create index by_image on annotations (image, place)")
     spool.commit()
-    if not spool.execute("select count(*) from images").fetchone()[0]:
-        raise ValueError("it lists no `images`, so it cannot be known which pictures its annotations are of")
     return categories
 
 
@@ -105,13 +130,13 @@ def _folder(path: Path, given: str | None, spool: sqlite3.Connection) -> Path:
 
 
 @dataclass(frozen=True)
-class _File:
+class CocoFile:
     """One JSON file, spooled, and where its pictures are."""
 
     path: Path
     folder: Path
     spool: sqlite3.Connection
-    categories: Mapping[Any, _Category]
+    categories: Mapping[Any, Category]
     importer: Importer
     options: Options
 
@@ -133,20 +158,25 @@ class _File:
         stated = (said.get("width", width), said.get("height", height))
         if detected and stated != (width, height):
             raise ValueError(f"{name} is {width}x{height}, the file says {stated[0]}x{stated[1]}")
-        rows = self.spool.execute("select kind, said from annotations where image = ? order by place", (image_id,))
-        told = [(kind, json.loads(text)) for kind, text in rows.fetchall()]
+        told = self._told(image_id)
         captions = tuple(
             (self._source(one), caption_text(one.get("grounded_caption", one["caption"])))
             for kind, one in told if kind == "caption"
         )  # fmt: skip
-        objects = self._objects([one for one in told if one[0] != "caption"], width, height) if detected else None
+        objects = self.objects(image_id, width, height) if detected else None
         return Picture(image_id, Path(name).name, content, width, height, objects, captions)
 
     def _source(self, told: Mapping[str, Any]) -> str:
         by = told.get("captioner")
         return by if isinstance(by, str) and by.replace("-", "").replace("_", "").isalnum() else self.options.source
 
-    def _objects(self, told: list[tuple[str, Any]], width: int, height: int) -> tuple[Detection, ...]:
+    def _told(self, image_id: str) -> list[tuple[str, Any]]:
+        rows = self.spool.execute("select kind, said from annotations where image = ? order by place", (image_id,))
+        return [(kind, json.loads(text)) for kind, text in rows.fetchall()]
+
+    def objects(self, image_id: str, width: int, height: int) -> tuple[Detection, ...]:
+        """The detections of one picture of width x height pixels. Raises ValueError, PanopticError."""
+        told = [one for one in self._told(image_id) if one[0] != "caption"]
         panoptic = [one for kind, one in told if kind == "segments_info"]
         if panoptic:
             return self._segments(panoptic[0])
@@ -185,7 +215,8 @@ class _File:
         ids = file.segment_map(image)
         file.check(image, ids, absent=False)
         numbers = [number for number in image.categories if number not in image.crowd]
-        self.importer.brought.notes[CROWDS] += len(image.crowd)
+        if image.crowd:
+            self.importer.brought.notes[CROWDS] += len(image.crowd)
         segments = []
         for place, (number, mask) in enumerate(zip(numbers, encode_regions(ids, numbers), strict=True), 1):
             category = self.categories.get(image.categories[number])
