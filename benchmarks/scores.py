@@ -16,7 +16,7 @@ from collections.abc import Callable
 from unittest import mock
 
 from tasks.java_metrics import coco, java, missing
-from tasks.measuring import Measuring, tokenise
+from tasks.measuring import Measuring
 from tasks.metrics import Pair, TextMetric, load
 
 METRICS = ("bleu", "cider", "meteor", "rouge_l")
@@ -114,7 +114,8 @@ def captions(count: int, references: int, seed: int = 0) -> list[Pair]:
 
 def ours(pairs: list[Pair]) -> dict[str, float]:
     metrics = [metric for metric in map(load, METRICS) if isinstance(metric, TextMetric)]
-    outcomes = Measuring(TIMEOUT_SECONDS).texts(metrics, tokenise(pairs, TIMEOUT_SECONDS), None)
+    measuring = Measuring(TIMEOUT_SECONDS)
+    outcomes = measuring.texts(metrics, *measuring.tokenised(pairs, metrics))
     return {name: value for one in outcomes.values() for name, value in one.measured.corpus.items()}
 
 

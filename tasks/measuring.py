@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,7 +12,7 @@ import numpy as np
 from tasks.corpora import Corpus
 from tasks.errors import CheckpointError, ConfigError, MetricUnavailableError, MissingExtraError, TransientError
 from tasks.java_metrics import tokenize
-from tasks.metrics import CandidateMetric, CorpusMetric, Measured, Pair, TextMetric, load
+from tasks.metrics import CandidateMetric, CorpusMetric, Measured, Pair, Prepared, TextMetric, load
 from tasks.resampling import Numbers, Statistics, added_up, draw_batches, interval
 
 WORDLESS = "-"
@@ -58,13 +59,17 @@ class Measuring:
     seed: int = 0
     broken: bool = field(default=False, init=False)
     """Whether a metric failed for a reason that may pass: a program took too long, or died."""
+    _prepared: dict[str, Prepared] = field(default_factory=dict, init=False)
+    """Programs of metrics that were started while the texts were cut, by the metric's name."""
 
     def tokenised(self, pairs: Sequence[Pair], metrics: Iterable[TextMetric]) -> tuple[list[Pair], str | None]:
         """The pairs in tokens, or why there are none."""
         if not pairs:
             return [], NO_REFERENCES
-        if all(metric.missing() for metric in metrics):
+        able = [metric for metric in metrics if not metric.missing()]
+        if not able:
             return [], None  # every metric has its own reason
+        self._prepare(able)
         found: list[Pair] = []
         reason = self._tried(lambda: found.extend(tokenise(pairs, self.timeout_seconds)))
         return found, reason
@@ -79,10 +84,20 @@ class Measuring:
                 if one.name not in waiting:
                     waiting[one.name] = self._text(one, pairs, problem)
             found = {name: one.result() if isinstance(one, Future) else one for name, one in waiting.items()}
+        for prepared in self._prepared.values():
+            prepared.close()
+        self._prepared.clear()
         return {one.name: found[one.name] for one in metrics}
 
+    def _prepare(self, metrics: Iterable[TextMetric]) -> None:
+        for metric in metrics:
+            if metric.prepare and metric.name not in self._prepared:
+                with suppress(TransientError):  # it is tried again when it is measured, and says why it cannot be
+                    self._prepared[metric.name] = metric.prepare(self.timeout_seconds)
+
     def _text(self, metric: TextMetric, pairs: Sequence[Pair], problem: str | None) -> Outcome:
-        return self._outcome(lambda: metric.measure(pairs, self.timeout_seconds), problem or metric.missing(), pairs)
+        measure = self._prepared[metric.name].measure if metric.name in self._prepared else metric.measure
+        return self._outcome(lambda: measure(pairs, self.timeout_seconds), problem or metric.missing(), pairs)
 
     def candidates(
         self,

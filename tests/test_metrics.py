@@ -138,10 +138,18 @@ def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
     assert measured.each["meteor"][2] == pytest.approx(1)
 
 
+PLAIN = [
+    ("2 men ride 12 horses", ["two men ride a dozen horses", "2 men on horses"]),
+    ("dotmulti a i e no mr smith", ["dotdotmulti a i e no mr smith", "mr smith"]),
+    ("a man walks the dog", ["isn't this a well-known dog – walked by a man", "a man is walking a dog"]),
+]
+"""Lines of letters and digits alone, which are not given to METEOR's normalizer, and lines that are."""
+
+
 @NEEDS_JAVA
 def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None:
     """METEOR's own program, line by line as pycocoevalcap asks, against threads with equal pairs left out."""
-    pairs = tokenised_pairs(captions(60))
+    pairs = tokenised_pairs([*captions(60), *PLAIN])
     again = [*pairs, pairs[5], pairs[5]]
     found = meteor_file.evaluate(meteor, again)
     jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"

