@@ -4,7 +4,7 @@ RUNS := build/toyworld
 MINUTES := 90
 SCENES := 500
 
-.PHONY: help setup demo train-demo test check docs lock clean toyworld-train toyworld-report
+.PHONY: help setup browser demo train-demo test check docs lock clean toyworld-train toyworld-report
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'

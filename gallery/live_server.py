@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
@@ -233,7 +234,8 @@ def serve(store: Store, query: str | None, port: int, ready: Callable[[str], Non
 
     Raises StoreError where there is no store or the port is taken, and what select_frames raises of the query.
     """
-    select_frames(store, query, may_be_empty=query is None).connection.close()
+    there = not store.files.is_local or Path(store.files.root).is_dir()
+    select_frames(store, query, may_be_empty=there).connection.close()
     with LiveServer(LiveGallery(store, query), port) as server:
         ready(server.address)
         server.serve_forever()

@@ -101,7 +101,8 @@ def select_frames(store: Store, query: str | None, *, may_be_empty: bool = False
     The query has a column frame_id, caption_id or movie_id. Raises StoreError without a store or for SQL that fails,
     UnknownNameError for a name that is not there, ParametersError where the answer names no frames.
     """
-    connection = connect(store.location, may_be_empty=may_be_empty)
+    with translated_errors():  # of a damaged file
+        connection = connect(store.location, may_be_empty=may_be_empty)
     if query is not None:
         answer = ask(connection, query)
         keys = {"frame_id": "frame_id", "caption_id": "captions", "movie_id": "frames"}

@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = REPOSITORY / "tests" / "data" / "videos"
-SERVER_START_SECONDS = 120
+SERVER_START_SECONDS = 280
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any import of a hub client: tests never go out
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -118,3 +118,51 @@ def on_server(prefect_environment: dict[str, str]) -> Iterator[None]:
     }
     with temporary_settings(updates=updates):
         yield
+
+
+@pytest.fixture(scope="session")
+def gallery_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """See gallery_making.small_store."""
+    from gallery_making import small_store
+
+    return small_store(tmp_path_factory.mktemp("gallery") / "store")
+
+
+@pytest.fixture(scope="session")
+def gallery_site(gallery_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gallery of that store, in a folder whose name has to be escaped in addresses."""
+    from gallery.shards import select_frames
+    from gallery.static_site import write_site
+
+    folder = tmp_path_factory.mktemp("gallery") / "a site & more"
+    write_site(select_frames(gallery_store, None), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A headless Chromium and the devices it can play; see browser_help.headless_chromium."""
+    from browser_help import headless_chromium
+
+    with headless_chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(chromium: tuple[Any, dict[str, Any]], gallery_site: Path) -> Iterator[Callable[..., Any]]:
+    """Open the gallery; at the end nothing may have gone wrong, nor anything been asked for outside its folder."""
+    from browser_help import DESK, Visit
+
+    browser, devices = chromium
+    opened = []
+
+    def begin(folder: Path = gallery_site, *, device: str | None = None, **options: Any) -> Visit:
+        context = browser.new_context(**((devices[device] if device else DESK) | options))
+        opened.append((context, folder, Visit(context.new_page(), (folder / "index.html").as_uri())))
+        return opened[-1][2]
+
+    yield begin
+    for context, folder, one in opened:
+        context.close()
+        assert one.errors == []
+        assert all(request.startswith(f"{folder.as_uri()}/") for request in one.requests)

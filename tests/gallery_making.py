@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,14 @@ def small_store(folder: Path) -> Store:
     for captioner in ("alpha", "beta"):
         write_summary(store, captioner)
     return store
+
+
+SCRIPT = re.compile(r'gallery\.receive\(("(?:[^"\\]|\\.)*"),("(?:[^"\\]|\\.)*")\);\n')
+
+
+def said_by(script: bytes) -> tuple[str, object]:
+    """Name and payload of a data file, read as a browser reads its literals."""
+    found = SCRIPT.fullmatch(script.decode("ascii"))
+    assert found
+    name, text = map(json.loads, found.groups())
+    return name, json.loads(text)

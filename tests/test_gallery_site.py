@@ -1,14 +1,12 @@
 """The gallery's files: captions cut into runs, data that is nothing but data, what is written where, and when not."""
 
-import json
 import math
-import re
 import shutil
 import weakref
 from pathlib import Path
 
 import pytest
-from gallery_making import FAULTS, GOOD, HOSTILE, PLAIN, small_store, write_movie
+from gallery_making import FAULTS, GOOD, HOSTILE, PLAIN, said_by, small_store, write_movie
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import caption, detection, frame, write
@@ -24,16 +22,6 @@ from storage.store import Store
 from tasks import tags
 from tasks.caption_check import check_against
 from tasks.consistency import check_captions
-
-SCRIPT = re.compile(r'gallery\.receive\(("(?:[^"\\]|\\.)*"),("(?:[^"\\]|\\.)*")\);\n')
-
-
-def said_by(script: bytes) -> tuple[str, object]:
-    """Name and payload of a data file, read as a browser reads its literals."""
-    found = SCRIPT.fullmatch(script.decode("ascii"))
-    assert found
-    name, text = map(json.loads, found.groups())
-    return name, json.loads(text)
 
 
 def payload_of(site: Path, name: str) -> dict:

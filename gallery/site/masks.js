@@ -46,7 +46,7 @@
     const [, width, height] = masks[0];
     if (width * height > MOST_PIXELS || width * height === 0) return;
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { willReadFrequently: true });
     const image = context.createImageData(width, height);
     for (const [segment, ownWidth, ownHeight, text] of masks) {
       const [rgb, alpha] = colour(segment);
