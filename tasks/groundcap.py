@@ -93,7 +93,7 @@ def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
                     f"{path} has no column {', '.join(lacking)}; GroundCap's files have {', '.join(COLUMNS)}. "
                     "Plain captions go in with: caption-movies references"
                 )
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
+            for batch in _in_turn(file, list(COLUMNS)):
                 places = [f"{path.name} row {first + number}" for number in range(len(batch))]
                 plain = batch.select(COLUMNS).append_column("place", pa.array(places))
                 yield first, plain.replace_schema_metadata(None)
@@ -104,9 +104,15 @@ def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
         raise ReferencesError(f"{path} is not Parquet, or damaged: {error}. Fetch it again.") from error
 
 
+def _in_turn(file: pq.ParquetFile, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """A file's rows. Row group by row group, for over all of them `iter_batches` holds on to what it has read."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns)
+
+
 def _rows(part: Path, brought: Brought) -> Iterator[Picture]:
     with pq.ParquetFile(part) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE):
+        for batch in _in_turn(file):
             for said in batch.to_pylist():
                 try:
                     yield _row(said)
