@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 
 from flows.caption_detected import caption_detected, end_run
 from flows.caption_movies import THREADS
 from flows.read_configuration import PipelineConfig
 from flows.report_run import Report
 from flows.run_state import Failed, Run, start_on_store
+from flows.steps import detect
 from storage.store import TableRef
 
 
@@ -16,8 +18,9 @@ from storage.store import TableRef
 def caption_store(store: str, config: PipelineConfig | str = "groundcap") -> Report:
     """Caption what is detected in a store already, such as an imported dataset; no movie file is opened.
 
-    store: a folder, or a URI of an object store. config: as for caption-movies; its [frames] and [detect] are not
-    asked. What stands finished in the store is not done again.
+    store: a folder, or a URI of an object store. config: as for caption-movies; its [frames] is not asked, and its
+    [detect] only for pictures that were imported without detections. What stands finished in the store is not done
+    again.
     """
     run = start_on_store(store, config)
     for frames, detections in detected_shards(run):
@@ -25,8 +28,10 @@ def caption_store(store: str, config: PipelineConfig | str = "groundcap") -> Rep
     return end_run(run)
 
 
-def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef]]:
-    """Every shard of the store with its detections. One without, or with those of other frames, is noted as failed."""
+def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef | PrefectFuture[TableRef]]]:
+    """Every shard of the store with its detections. Without, or with those of other frames, imported pictures are
+    detected now; a movie's frames are noted as failed.
+    """
     for movie in run.movies:
         for path in run.store.files.under(f"frames/movie_id={movie.movie_id}"):
             shard = f"{movie.movie_id}/{path.rpartition('/')[2].removesuffix('.parquet')}"
@@ -36,7 +41,17 @@ def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef]]:
             if frames and detections and footer and frames.fingerprint in footer.inputs:
                 run.progress.advance("detect", detections.rows, found=True)
                 yield frames, detections
+            elif frames and _brought_no_detections(run, frames):
+                coming = detect.submit(frames, run.store, run.config.detect)
+                run.follow({"detect": coming}, shard)
+                yield frames, coming
             else:
                 why = "nothing is detected in these frames as they are now; run `caption-movies run` on the movie"
                 run.failures.append(Failed(f"detect {shard}", why))
         run.progress.movie_done(movie.movie_id)
+
+
+def _brought_no_detections(run: Run, frames: TableRef) -> bool:
+    """Whether these are pictures of a dataset that had none: no run on a movie would bring them."""
+    footer = run.store.footer(frames.path)
+    return footer is not None and footer.stage == "import" and footer.config.get("detected") is False

@@ -10,6 +10,7 @@ from typing import Any
 import PIL.Image
 import pytest
 from exchange_making import AT_FAULT, GOOD, HEIGHT, WIDTH, fill, picture
+from pipeline_help import files_of, scripted_profile
 
 from flows.command_line import main
 from storage import catalog
@@ -139,6 +140,22 @@ def test_places_and_names_that_cannot_be(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="name is 'a/b'"):
         import_data([str(folders(tmp_path))], store, name="a/b")
     assert main(["import", str(tmp_path), "--as", "webdatset", "--store", store.location]) == 2
+
+
+@pytest.mark.usefixtures("on_server")
+def test_pictures_without_detections_are_detected_when_they_are_captioned(store: Store, tmp_path: Path) -> None:
+    import_data([str(folders(tmp_path))], store)
+    profile = scripted_profile(tmp_path)
+    profile.write_text(profile.read_text() + '\n[score]\nmetrics = ["grounding"]\n')
+    ask = ["caption", "--store", store.location, "--profile", str(profile)]
+    assert main(ask) == 0
+    assert asked(store, "select count(*), count(distinct frame_id) from captions_ok") == [(3, 3)]
+    assert asked(store, "select distinct stage from files where \"table\" = 'detections'") == [("detect",)]
+    assert check_store(store.location) == []
+    before = files_of(Path(store.location))
+    assert main(ask) == 0
+    import_data([str(tmp_path / "holiday")], store)
+    assert files_of(Path(store.location)) == before, "what stands finished is not done again, and imports leave it"
 
 
 # WebDataset ----------------------------------------------------------------------------------------------------------
