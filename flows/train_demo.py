@@ -1,6 +1,6 @@
-"""The demo of training: `make train-demo`, or `python -m toyworld.train_demo --folder train-demo`.
+"""The demo of training: `make train-demo`, or `python -m flows.train_demo --folder train-demo`.
 
-Movies are drawn whose captions have a wording of their own (dialect.py); the embedded captioner learns it with the
+Movies are drawn whose captions have a wording of their own (toyworld/dialect.py); the embedded captioner learns it with the
 recipe `toyworld`, two stages of one LoRA adapter; before and after are scored on movies that it never saw.
 """
 
@@ -21,7 +21,7 @@ from toyworld.wordings import STYLES
 
 FIRST_SEED = 5_000
 """Of the movies; the demo's own movie and those of tests have others."""
-MOVIES, SHOTS, SECONDS = 24, 4, 10.0
+MOVIES, SHOTS, SECONDS = 36, 4, 10.0
 LIFTED = ("cider_d", "gmeteor_strict")
 """What the training has to lift: the interval of the difference is above zero."""
 NOT_RAISED = "violation_rate_macro"
