@@ -1,7 +1,7 @@
 """The demo of training: `make train-demo`, or `python -m flows.train_demo --folder train-demo`.
 
-Movies are drawn whose captions have a wording of their own (toyworld/dialect.py); the embedded captioner learns it with the
-recipe `toyworld`, two stages of one LoRA adapter; before and after are scored on movies that it never saw.
+Movies are drawn whose captions have a wording of their own (toyworld/dialect.py); the embedded captioner learns it with
+the recipe `toyworld`, two stages of one LoRA adapter; before and after are scored on movies that it never saw.
 """
 
 import argparse
