@@ -28,8 +28,8 @@ def store_of(place: Path, said: Mapping[str, Sequence[str]], config: ScoreConfig
     store = Store(str(place))
     ids = [f"m_{number:06}" for number in range(len(next(iter(said.values()))))]
     rows.write(store, [rows.movie("m")], "m")
-    rows.write(store, [rows.frame(number, "m") for number in range(len(ids))], SHARD)
-    rows.write(store, [rows.detection("dog-0", frame_id=one) for one in ids], SHARD)
+    frames = rows.write(store, [rows.frame(number, "m") for number in range(len(ids))], SHARD)
+    rows.write(store, [rows.detection("dog-0", frame_id=one) for one in ids], SHARD, inputs=[frames.fingerprint])
     if references:
         written = [
             Reference(reference_id=f"{one}/human/0", frame_id=one, source="human", text=told(n), plain_text=told(n))

@@ -58,7 +58,7 @@ def order_of(said: str) -> list[str]:
 def test_references_in_a_table_in_the_card_s_order_out(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prefect_environment: dict[str, str]
 ) -> None:
-    file = references(store, tmp_path, more='{"frame_id": "m_000000", "caption": "elsewhere"}')
+    file = references(store, tmp_path, more='{"frame_id": "m_000099", "caption": "elsewhere"}')
     ask = ["score", "--store", str(store), "--references", str(file), "--captioner", "good"]
     assert main(ask) == 3
     said = capsys.readouterr()
@@ -140,7 +140,7 @@ def test_what_cannot_be_decided_and_what_is_wrong(store: Path, capsys: pytest.Ca
         (["--fail-if", "bleu4 < 1", "--baseline", "bad"], 2, "no --fail-if asks it"),
         (["--fail-if", ISSUE, "--baseline", "god"], 2, "Did you mean 'good'"),
         (["--profile", "groundcp"], 2, "Did you mean 'groundcap'"),
-        (["--references", str(store / "nothing.csv")], 1, "cannot be read"),
+        (["--references", str(store / "nothing.csv")], 1, "there is no file"),
     ):
         assert main([*ask, *more]) == code, more
         said = capsys.readouterr()
