@@ -6,6 +6,7 @@
     return at >= 0 && column.rows[place].includes(at);
   };
 
+  const AHEAD = 8; // shards that are asked for before their turn
   const NEEDS = ["object", "action", "violation", "metric", "shot"];
 
   gallery.isFiltered = (state) => NEEDS.some((word) => state[word] !== "");
@@ -60,11 +61,20 @@
     const captioners = captionersOf(state);
     const [low, high] = [bound(state.from, -Infinity), bound(state.to, Infinity)];
     const valued = [];
-    for (let shard = 0; shard < shards.length && !list.stopped; shard++) {
-      if (state.movie !== "" && movies[shards[shard][1]].id !== state.movie) continue;
+    const wanted = shards.map((_, shard) => shard).filter((shard) => state.movie === "" || movies[shards[shard][1]].id === state.movie);
+    const read = (shard) => Promise.all([gallery.facets(shard), state.metric === "" ? null : gallery.scores(shard)]);
+    const ahead = [];
+    for (let turn = 0; turn < wanted.length && !list.stopped; turn++) {
+      while (ahead.length < Math.min(turn + AHEAD, wanted.length)) {
+        const reading = read(wanted[ahead.length]);
+        reading.catch(() => {}); // it is told of when its turn comes
+        ahead.push(reading);
+      }
+      const shard = wanted[turn];
       try {
-        const facets = await gallery.facets(shard);
-        const columns = state.metric === "" ? null : valuesOf(state, await gallery.scores(shard), captioners);
+        const [facets, scores] = await ahead[turn];
+        ahead[turn] = null;
+        const columns = scores ? valuesOf(state, scores, captioners) : null;
         for (let place = 0; place < facets.ids.length; place++) {
           if (!meets(state, facets, place, captioners)) continue;
           const value = columns ? scoreOf(columns, place, low, high) : 0;
