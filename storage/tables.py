@@ -343,7 +343,8 @@ class StageRun(Row):
 
     run_id: Annotated[str, "one per run of the flow"]
     stage: Annotated[
-        str, "extract | detect | caption | mend | check | choose | score | summarise | baseline | judge | movies"
+        str,
+        "extract | detect | caption | mend | check | choose | score | summarise | baseline | judge | adapter | movies",
     ]
     shard: Annotated[str, "<movie_id>/<number>, or the captioner where the stage works on all of one"]
     captioner: Annotated[str, "captions.captioner; empty for stages before it"]
