@@ -113,7 +113,7 @@ def test_what_is_evident_is_told_whenever_it_is_there() -> None:
         assert set(evident) <= facts.relations
         deep = [one.subject for one in evident if one.about in DEPTH]
         assert len(deep) == len(set(deep))
-        assert sum(one.about == "same colour as" for one in evident) <= 1
+        assert not {"looking at", "same colour as"} & {one.about for one in evident}
         holding = {one for one in facts.relations if one.about in ("holding", "on")}
         alike = {(one.label, one.kind, one.colour): one for one in facts.things}
         if len(alike) == len(facts.things):  # no two that no words tell apart
