@@ -16,15 +16,14 @@
   function faultMark(said, indices) {
     const faults = indices.map((index) => said.violations[index]).filter(Boolean);
     if (!faults.length) return null;
-    return make("span", { class: "fault-sign", title: faults.map(([code, , message]) => `${code}: ${message}`).join("\n") },
+    return make("span", { class: "fault-sign", "data-faults": indices.join(" "), title: faults.map(([code, , message]) => `${code}: ${message}`).join("\n") },
       make("span", { "aria-hidden": "true" }, SIGN), aloud(` (fault: ${faults.map(([code]) => code).join(", ")})`));
   }
 
   function piece(said, [text, role, , faults], shown) {
-    const shownText = visible(text);
+    if (role === MARKUP && !shown) return null;
     const classes = [role === MARKUP ? "markup" : "words", faults.length ? "fault" : ""].filter(Boolean).join(" ");
-    const words = role === MARKUP && !shown ? [] : [shownText];
-    return make("span", { class: classes, "data-faults": faults.join(" ") || null }, words);
+    return make("span", { class: classes, "data-faults": faults.join(" ") || null }, visible(text));
   }
 
   // Pieces of equal tags that follow each other are one span.

@@ -3,7 +3,7 @@
 (function () {
   const { make, draw, aloud, number, many, link, visible } = gallery;
   const HUES = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167], [160, 160, 160], [128, 128, 128]];
-  const [FAINT, PLAIN, STRONG] = [30, 95, 190];
+  const [FAINT, PLAIN, STRONG] = [25, 70, 190];
   gallery.shown = { boxes: true, masks: true, names: true, tags: false };
   gallery.here = null;
 
