@@ -206,3 +206,14 @@ def test_pictures_are_read_by_their_row_and_few_are_kept(store: Store, tmp_path:
     assert len(set.union(*found.values())) == len(found)  # every frame has its own
     assert len(json.dumps(file[0].prompt)) > 10
     assert np.array_equal(file.numbers("train"), np.sort(file.numbers("train")))
+
+
+def test_a_picture_that_is_none_is_named(store: Store, tmp_path: Path) -> None:
+    reader = trainables.load("pixtral").reader(CAPTIONER)
+    _, file = gathered(store, pixtral_recipe(), tmp_path / "samples.arrow", reader)
+    pictures, sample = Pictures(store), file[0]
+    pictures(sample)
+    for group in pictures._groups.values():
+        group[sample.row]["bytes"] = b"no picture"
+    with pytest.raises(ReferencesError, match=f"{sample.frame_id}: the frame's picture cannot be decoded"):
+        pictures(sample)

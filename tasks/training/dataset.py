@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from storage.store import Store
 from storage.tables import Frame, Image
-from tasks.frame_work import decode
+from tasks.errors import ReferencesError
+from tasks.frame_work import PictureError, decode
 from tasks.trainables import Encoded, Reader
 from tasks.training.features import Features
 from tasks.training.samples import Sample
@@ -65,7 +66,7 @@ class Pictures:
     _process: int = 0
 
     def __call__(self, sample: Sample) -> NDArray[np.uint8]:
-        """RGB (height, width, 3). Raises PictureError when its bytes are no picture."""
+        """RGB (height, width, 3). Raises ReferencesError with the frame when its bytes are no picture."""
         file, starts = self._file(sample.path)
         group = int(np.searchsorted(starts, sample.row, side="right")) - 1
         key = sample.path, group
@@ -75,7 +76,10 @@ class Pictures:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         image = self._groups[key][sample.row - int(starts[group])]
-        return decode(_frame(sample, image))
+        try:
+            return decode(_frame(sample, image))
+        except PictureError as error:
+            raise ReferencesError(f"{sample.frame_id}: {error} Or take its captions out of the references.") from error
 
     def _file(self, path: str) -> tuple[Any, NDArray[np.int64]]:
         if self._process != os.getpid():  # a reader's process has files of its own
