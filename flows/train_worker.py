@@ -23,9 +23,7 @@ def launch(job: Job, index: int, processes: int) -> None:
     """Train a stage in so many processes. Raises TransientError when one of them fails; the next try goes on."""
     said = {"recipe": plain(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
     (job.folder / JOB).write_text(json.dumps(said), "utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--multi_gpu"] if job.recipe.caption.device != "cpu" else ["--cpu"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     ended = subprocess.run([*command, "-m", "flows.train_worker", str(job.folder), str(index)])
     if ended.returncode:
         raise TransientError(
