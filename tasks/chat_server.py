@@ -288,7 +288,7 @@ def _retry_after(value: str | None) -> float:
 
 
 def _words(said: bytes) -> str:
-    """The message in a body of an error, or the beginning of the body."""
+    """The message in a body of an error, or the beginning of the body; what Unicode forbids in it as escapes."""
     text = said.decode(errors="replace").strip()
     with contextlib.suppress(ValueError):
         found = json.loads(text)
@@ -296,4 +296,4 @@ def _words(said: bytes) -> str:
             if isinstance(found, dict) and key in found:
                 found = found[key]
         text = found if isinstance(found, str) else json.dumps(found)
-    return text[:SAID_CHARACTERS]
+    return text[:SAID_CHARACTERS].encode(errors="backslashreplace").decode()

@@ -127,6 +127,12 @@ def test_a_refused_request_is_an_error_of_its_own_and_not_tried_again(start: Cal
     assert server.tries.count(1) == 1
 
 
+def test_a_servers_words_can_be_written_down_whatever_they_are(start: Callable[[Behaviour], Hostile]) -> None:
+    """JSON can say what Unicode forbids; one such row would keep the whole shard out of the store."""
+    _, refused, _ = load(start(for_seed(1, status(400, "no \ud83d here"))))(requests(3))
+    assert (refused.error or "").encode().endswith(rb"no \ud83d here")
+
+
 def test_a_server_that_refuses_everything_is_asked_wrongly(start: Callable[[Behaviour], Hostile]) -> None:
     with pytest.raises(ConfigError, match="no pictures here"):
         load(start(status(422, "no pictures here")))(requests(3))
