@@ -42,6 +42,12 @@ class Job:
     attempt: int = 0
     """From 1 on it is asked again, because the answers before were at fault."""
     result: CaptionResult | None = None
+    readable: bool = True
+    """False once its picture could not be decoded."""
+
+    def unreadable(self, error: PictureError) -> None:
+        """Take that for the answer: nobody was asked."""
+        self.readable, self.result = False, CaptionResult(error=str(error))
 
     def caption_id(self, captioner: str) -> str:
         """The key of its row."""
@@ -85,7 +91,7 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
 
     A captioner that can is given all of them at once. Any other, and what such a one failed on, is asked about
     `batch_size` at a time (0: a few). A job that fails alone has an error for its result; see work_in_batches. Raises
-    the last error when all of several jobs failed so.
+    the last error when all of several jobs with a picture failed so.
     """
     errors: list[Exception] = []
 
@@ -100,7 +106,7 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
         _stream(jobs, captions, clock)
     left = [job for job in jobs if job.result is None]
     work_in_batches(left, lambda batch: _ask(batch, captions, clock), give_up, batch_size or BATCH)
-    if len(errors) > 1 and len(errors) == len(jobs):
+    if len(errors) > 1 and len(errors) == sum(job.readable for job in jobs):
         raise_for_all(errors[-1], REMEDY)
     clock.asking_seconds = time.perf_counter() - start
     return clock
@@ -122,7 +128,7 @@ def _stream(jobs: Sequence[Job], captioner: StreamingCaptioner, clock: Clock) ->
                 if job.frame is not frame:  # else it is another candidate's
                     frame, image = job.frame, decode(job.frame)
             except PictureError as error:
-                job.result = CaptionResult(error=str(error))
+                job.unreadable(error)
                 continue
             request = _request(job, image)
             asked[request] = job
@@ -147,7 +153,7 @@ def _ask(jobs: Sequence[Job], captions: Captions, clock: Clock) -> None:
         try:
             image = decode(job.frame)
         except PictureError as error:
-            job.result = CaptionResult(error=str(error))
+            job.unreadable(error)
             continue
         asked.append(job)
         requests.append(_request(job, image))
@@ -182,7 +188,7 @@ def _checked(result: CaptionResult) -> CaptionResult:
         return _failed(result, result.error)
     if not result.text.strip():
         if result.original_text:
-            return _failed(result, "the caption was cut off inside the tag that it begins with. Raise max_new_tokens.")
+            return _failed(result, "the caption was cut off before a word or tag was whole. Raise max_new_tokens.")
         return _failed(result, "the captioner ended without having written a word.")
     try:
         result.text.encode()

@@ -274,6 +274,7 @@ def test_a_frame_the_captioner_fails_on_fails_alone(store: Store, use: Callable[
     assert "does not like" in (got[1].error or "")
 
 
+@pytest.mark.parametrize("last", [None, b"no picture"])
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
@@ -283,14 +284,14 @@ def test_a_frame_the_captioner_fails_on_fails_alone(store: Store, use: Callable[
     ],
 )
 def test_a_captioner_that_fails_on_everything_leaves_nothing_behind_as_finished(
-    store: Store, use: Callable[[Answer], None], raised: Exception, expected: type[Exception]
+    store: Store, use: Callable[[Answer], None], raised: Exception, expected: type[Exception], last: bytes | None
 ) -> None:
     def answer(requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
         raise raised
 
     use(answer)
     with pytest.raises(expected):
-        caption_frames(*put(store, [frame(n) for n in range(3)], []), store, SCRIPTED)
+        caption_frames(*put(store, [frame(0), frame(1), frame(2, data=last)], []), store, SCRIPTED)
     assert store.ref("captions", SHARD, "scripted") is None
 
 
