@@ -252,6 +252,47 @@ def test_what_stands_in_a_tag_that_was_cut_off_is_left_out(length: int, start: C
     assert (result.text, result.finish_reason, result.error) == (WHOLE, "length", None)
 
 
+HALF = "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (WHOLE + TAG + " " + HALF, WHOLE + TAG + " "),
+        (f"A man waits {HALF}{HALF}", "A man waits "),
+        (f"{WHOLE}{TAG[: TAG.index('by')]}{HALF}", WHOLE),
+        ("... ", ""),
+        (f'"{TAG[:-1]}', ""),
+    ],
+)
+def test_half_a_character_costs_no_more_than_itself(
+    written: str, kept: str, start: Callable[[Behaviour], Hostile]
+) -> None:
+    result = constrained(written, start, "length")
+    assert (result.text, result.original_text, result.error) == (kept, written, None)
+
+
+UNKNOWN = tags.render("object", "person", ["person-9"], "a man")
+
+
+@pytest.mark.parametrize("rest", [UNKNOWN, UNKNOWN + " and waits", UNKNOWN + " and " + TAG[:9], TAG + "[IMG]", "[IMG]"])
+def test_a_server_that_passes_over_the_grammar_is_found_out_at_the_limit_too(
+    rest: str, start: Callable[[Behaviour], Hostile]
+) -> None:
+    """What is left out is half a tag, never a whole one that is at fault."""
+    written = "There is " + rest
+    result = constrained(written, start, "length")
+    assert "did not keep to the grammar: " in (result.error or "")
+    assert result.text == written
+
+
+def test_what_a_model_says_when_it_refuses_is_no_caption(start: Callable[[Behaviour], Hostile]) -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help with this."}
+    result = given(lambda asked: asked.send(200, completion(message=message)), start)
+    assert result.text == "I cannot help with this."
+    assert "refused" in (result.error or "")
+
+
 def test_a_whole_caption_at_the_limit_stays_as_it_is(start: Callable[[Behaviour], Hostile]) -> None:
     assert constrained(WHOLE + TAG, start, "length").text == WHOLE + TAG
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from tasks import caption_check, prompts, tag_grammar
+from tasks import caption_check, prompts, tag_grammar, tags
 from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origin
 from tasks.chat_answers import Conversation
 from tasks.chat_completion import read_completion
@@ -46,6 +46,8 @@ LARK_LINE = "%llguidance {}\n"
 """By this first line llama.cpp tells Lark from its own dialect. To llguidance it says nothing."""
 CUTS = 2
 """A caption that keeps to the grammar until it is cut off has so many `<` too many at most: a tag's two brackets."""
+HALF_A_CHARACTER = "\ufffd"
+"""What servers write for the bytes of a character that was cut off."""
 PNG_LEVEL = 1
 """Of zlib: a higher one costs far more time than it saves."""
 
@@ -221,10 +223,12 @@ def _read(said: dict[str, Any]) -> CaptionResult:
     """The result in a chat completion. Raises ValueError when it is none."""
     completion = read_completion(said)
     result = CaptionResult(
-        text=completion.text,
+        text=completion.text or completion.refusal or "",
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
     )
+    if completion.refusal and not completion.text:
+        return replace(result, error="the model refused; its words stand in original_text. Try another model.")
     if completion.finish_reason is None:
         ended = f"the server ended the caption with {completion.ended_with!r}"
         return replace(result, error=f"{ended}, not because it was complete or at its limit.")
@@ -233,17 +237,31 @@ def _read(said: dict[str, Any]) -> CaptionResult:
 
 
 def _kept(result: CaptionResult, request: CaptionRequest) -> CaptionResult:
-    """A constrained caption: without the tag in which it was cut off; an error when the server kept to no grammar."""
+    """A constrained caption: without what is half of it; an error when the server kept to no grammar."""
     if result.error is not None:
         return result
-    text = result.text
-    for _ in range(CUTS if result.finish_reason == "length" else 0):
-        if caption_check.check(text, request.detections).violations:
-            text = text[: max(text.rfind("<"), 0)]
+    text = _without_half(result.text, request) if result.finish_reason == "length" else result.text
     if text and (violations := caption_check.check(text, request.detections).violations):
-        error = f"the server did not keep to the grammar: {violations[0].message} Serve the model with vLLM or SGLang."
+        error = (
+            f"the server did not keep to the grammar: {violations[0].message}. Serve the model with vLLM or SGLang, or "
+            "correct grammar_field and grammar_dialect in [caption.server]."
+        )
         return replace(result, error=error)
     return result if text == result.text else replace(result, text=text, original_text=result.text)
+
+
+def _without_half(text: str, request: CaptionRequest) -> str:
+    """A text that was cut off, without the half of a character or tag at its end; empty when no word is left.
+
+    As it is where a whole tag would have to go: that one is at fault itself, and nobody kept to the grammar.
+    """
+    kept = text.rstrip(HALF_A_CHARACTER)
+    for _ in range(CUTS):
+        if "<" in kept and caption_check.check(kept, request.detections).violations:
+            kept = kept[: kept.rfind("<")]
+    if any(tag_grammar.closing(kind) in text[len(kept) :] for kind in tags.NAMES):
+        return text
+    return kept if any(character.isalnum() for character in kept) else ""
 
 
 def _mean_logprob(logprobs: Any) -> float | None:
