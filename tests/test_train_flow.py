@@ -85,26 +85,25 @@ def test_the_flow_leaves_an_adapter_that_is_taken_by_its_name(
         "README.md", "adapter_config.json", "adapter_model.safetensors", "curve.png"
     ]  # fmt: skip
     with catalog.connect(store.location) as connection:
-        row = connection.sql("select * from adapters").fetchone()
-        names = [column[0] for column in connection.description or connection.sql("select * from adapters").description]
-        kept = dict(zip(names, row or (), strict=True))
+        ((name, steps, movies, frames),) = connection.sql(
+            "select adapter, steps, movies, test_frames from adapters"
+        ).fetchall()
         stages = connection.sql(
             "select stage, count(*) filter (name = 'loss'), count(*) filter (name = 'learning_rate'),"
             " count(*) filter (name = 'samples_per_second'), count(*) filter (name = 'eval_validation')"
             " from training_log group by 1 order by 1"
         ).fetchall()
-        scores = connection.sql(
+        (scores,) = connection.sql(
             "select difference, after - before, low, high, frames from adapter_scores where metric = 'cider_d'"
-        ).fetchone()
-    assert kept["adapter"] == "tiny"
-    assert kept["steps"] > 1
-    assert json.loads(kept["movies"]) == {"train": 3, "validation": 1, "test": 1} == report.movies
-    assert [name for name, *_ in stages] == ["automatic", "human"]
+        ).fetchall()
+    assert name == "tiny"
+    assert steps > 1
+    assert json.loads(movies) == {"train": 3, "validation": 1, "test": 1} == report.movies
+    assert [stage for stage, *_ in stages] == ["automatic", "human"]
     assert all(min(numbers) > 0 for _, *numbers in stages)
-    assert scores is not None
     assert scores[0] == pytest.approx(scores[1])
     assert scores[2] <= scores[0] <= scores[3]
-    assert scores[4] == kept["test_frames"] == 3
+    assert scores[4] == frames == 3
     assert check_store(store.location) == []
     before = next(one.before for one in report.scores if one.metric == "cider_d")
     assert f"| cider_d | {before:.3f}" in (product / "README.md").read_text()
