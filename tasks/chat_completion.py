@@ -7,6 +7,8 @@ FINISH_REASONS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "length": 
 """What servers say, and what it is here. Anything else is no good end."""
 SAID_CHARACTERS = 300
 """Of a server's own words in an error."""
+MOST_TOKENS = 1 << 40
+"""A larger count is nonsense, and may not fit into the 64 bits of its column."""
 
 
 @dataclass(frozen=True)
@@ -50,4 +52,4 @@ def read_completion(said: dict[str, Any]) -> Completion:
 
 def _count(usage: Any, key: str) -> int:
     value = usage.get(key) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= MOST_TOKENS else 0

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -103,6 +104,14 @@ def test_what_a_server_may_say_and_leave_out(
     result = given(lambda asked: asked.send(200, completion(**changes)), start)
     assert result.error is None
     assert {key: getattr(result, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("count", [-1, 10**30, "7", 7.5, None])
+def test_a_count_that_cannot_be_is_none(count: Any, start: Callable[[Behaviour], Hostile]) -> None:
+    """It has to go into a column of 64 bits: else one answer would keep the whole shard out of the store."""
+    said = json.loads(completion()) | {"usage": {"prompt_tokens": count, "completion_tokens": 2}}
+    result = given(lambda asked: asked.send(200, json.dumps(said).encode()), start)
+    assert (result.prompt_tokens, result.completion_tokens, result.error) == (0, 2, None)
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "tool_calls", None])
