@@ -164,6 +164,18 @@ def test_a_server_that_died_before_it_was_asked_again_costs_no_clean_caption(
     assert len(mended) == ref.rows
 
 
+def test_new_captions_are_said_to_be_of_the_model_that_wrote_them_not_of_the_one_remembered(
+    store: Store, start: Callable[[Behaviour], Hostile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(answer)
+    caption_frames(*shard(store), store, config(server))
+    monkeypatch.setattr(chat_server.ChatServer, "is_silent", True)
+    server.models = {"data": [wrong.MODELS[0] | {"root": "org/other"}]}
+    footer = store.footer(caption_frames(*shard(store), store, config(server, temperature=0.5)).path)
+    assert footer is not None
+    assert footer.weights["checkpoint root"] == "org/other"
+
+
 def test_a_model_that_changed_while_it_was_away_does_not_mend_anothers_captions(
     store: Store, start: Callable[[Behaviour], Hostile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
