@@ -78,12 +78,14 @@ def caption_seed(seed: int, frame_id: str, candidate: int, attempt: int = 0) -> 
 
 @dataclass
 class Clock:
-    """Where the time of asking went."""
+    """Where the time of asking went, and how often memory did not suffice."""
 
     asking_seconds: float = 0.0
     """All of it."""
     waiting_seconds: float = 0.0
     """Of it, the captioner's for pictures."""
+    without_memory: int = 0
+    """Captions for which memory did not suffice, each alone."""
 
 
 def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
@@ -98,6 +100,7 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
     def give_up(job: Job, error: Exception) -> None:
         log.warning("no caption of frame %s: %s", job.frame.frame_id, reason(error))
         errors.append(error)
+        clock.without_memory += isinstance(error, MemoryError)
         job.result = CaptionResult(error=_blame(error))
 
     start, clock = time.perf_counter(), Clock()

@@ -192,7 +192,9 @@ def _answered(jobs: Sequence[Job], how: CaptionConfig, origin: Origin) -> Clock 
     try:
         if not origin.asked and captioners.identify(how) != origin:
             raise TransientError("the server has another model by now. Run again, and the captions are made anew.")
-        return answer(jobs, captioners.load(how), how.batch_size)
+        clock = answer(jobs, captioners.load(how), how.batch_size)
+        if clock.without_memory == len(jobs):  # of a single one `answer` does not raise it
+            raise TransientError("memory does not suffice now, though it did for the first answer.")
     except (CaptionMoviesError, MemoryError, *UNWORKABLE) as error:
         why = str(error) if isinstance(error, CaptionMoviesError) else reason(error)
         log.warning("%d captions at fault are not mended in this run: %s", len(jobs), why)
@@ -200,6 +202,7 @@ def _answered(jobs: Sequence[Job], how: CaptionConfig, origin: Origin) -> Clock 
             if job.result is None or job.result.error is not None:
                 job.result = CaptionResult(error=f"the captioner could not be asked again; the next run will: {why}")
         return None
+    return clock
 
 
 def asked_again(captioner: CaptionConfig, config: MendConfig, attempt: int) -> CaptionConfig:

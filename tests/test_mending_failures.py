@@ -98,6 +98,23 @@ def test_clean_captions_are_checked_when_asking_again_fails_and_the_next_run_ask
     assert caption_files(store) == before
 
 
+def test_memory_that_is_short_for_the_only_caption_at_fault_is_short_for_now(
+    store: Store, use: Callable[[Answer], None]
+) -> None:
+    def first(requests: Sequence[CaptionRequest]) -> list[CaptionResult]:
+        return [CaptionResult(text=PLAIN if one.frame_number else UNKNOWN, finish_reason="stop") for one in requests]
+
+    use(first)
+    shard = put(store, [frame(n) for n in range(4)], [one for n in range(4) for one in people(n)])
+    caption_frames(*shard, store, SCRIPTED)
+    use(failing(MemoryError("24 GiB")))
+    _, rows, _ = mended(store)
+    assert ["the next run will: memory does not suffice now" in (one.error or "") for one in rows] == [True]
+    use(clean_answers)
+    _, rows, _ = mended(store)
+    assert [(one.attempt, one.text, one.error) for one in rows] == [(1, PLAIN, None)]
+
+
 def test_a_captioner_that_cannot_be_loaded_again_fails_no_clean_caption(
     store: Store, use: Callable[[Answer], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
