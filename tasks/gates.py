@@ -183,7 +183,10 @@ class Judge:
             left, right = self._number(node.left, comparison), self._number(node.right, comparison)
             if isinstance(node.op, ast.Div) and right == 0:
                 raise GateError(f"{ast.unparse(node)!r} divides by zero.")
-            return OPERATORS[type(node.op)](left, right)
+            found = OPERATORS[type(node.op)](left, right)
+            if not math.isfinite(found):  # nothing is below it or above it that means something
+                raise GateError(f"{ast.unparse(node)!r} is no finite number.")
+            return found
         if isinstance(node, ast.UnaryOp):
             number = self._number(node.operand, comparison)
             return -number if isinstance(node.op, ast.USub) else number
@@ -197,7 +200,10 @@ class Judge:
         name = _metric(node.attr) if isinstance(node, ast.Attribute) else next(iter(_metrics(comparison)))
         if self.baseline is None:
             raise GateError(self.no_baseline)
-        value = _value(f"the baseline of {self.captioner}", name, self.baseline)
+        whose = f"the baseline of {self.captioner}"
+        if name in COUNTS and name not in self.baseline:
+            raise GateError(f"{whose} does not say how many {name} there were; name a captioner with --baseline")
+        value = _value(whose, name, self.baseline)
         if name in self.values and not self.values[name].computed_as(self.baseline[name]):
             raise GateError(
                 f"{name} of the baseline was computed in another way ({self.baseline[name].signature}) than now "

@@ -98,6 +98,15 @@ def test_what_cannot_be_decided_says_why() -> None:
     assert lacking.failed is None
     assert "setup spice" in lacking.said
     assert "divides by zero" in decide("bleu4 / (bleu4 - bleu4) < 1", bleu4=0.5).said
+    for endless in ("bleu4 < 1e308 * 10 * baseline", "bleu4 < 1e308 * 10 - 1e308 * 10", "bleu4 < baseline / 5e-324"):
+        undecided = decide(endless, {"bleu4": known(0.0 if "/" not in endless else 0.5)}, bleu4=0.1)
+        assert undecided.failed is None, endless
+        assert "is no finite number" in undecided.said
+    counted = decide("alarms > baseline", {"bleu4": known(0.5)}, alarms=2.0)
+    assert counted.failed is None
+    assert (
+        counted.said == "the baseline of new does not say how many alarms there were; name a captioner with --baseline"
+    )
     gone = decide("bleu4 < baseline", {"bleu4": known(None, "it had no value")}, bleu4=0.5)
     assert gone.failed is None
     assert gone.said == "the baseline of new has no value of bleu4: it had no value"
