@@ -14,7 +14,7 @@ from flows.read_configuration import PipelineConfig, read_configuration
 from flows.run_state import Failed, Run, stored_movies
 from flows.show_progress import Progress
 from flows.steps import check, refer, score, summarise
-from storage.errors import UnknownNameError
+from storage.errors import ParametersError, UnknownNameError
 from storage.store import Store, TableRef, captioners_of
 from tasks.baselines import baseline_values, take_baseline
 from tasks.counted_captions import live_files
@@ -62,7 +62,8 @@ def read_wanted(
 
     Raises ConfigError for a store without captions; UnknownNameError for a captioner
     that the store does not have, a metric that is not there, or an unknown profile; GateSyntaxError for a condition
-    that cannot be read, and a baseline that none asks.
+    that cannot be read, and a baseline that none asks; ParametersError where no captioner is to be scored, or the
+    baseline is one of them.
     """
     known = captioners_of(store)
     if not known:
@@ -75,7 +76,10 @@ def read_wanted(
         raise GateSyntaxError(
             f"the baseline is {baseline!r}, and no --fail-if asks it. Such as: bleu4 < 0.95 * baseline"
         )
-    chosen = [name for name in known if name != baseline] if captioners is None else list(captioners)
+    chosen = [name for name in known if name != baseline] if captioners is None else list(dict.fromkeys(captioners))
+    if baseline in chosen or not chosen:
+        whose = f"{baseline} would be compared with itself" if baseline else "no captioner is named"
+        raise ParametersError(f"{whose}. Captioners of {store.location}: {', '.join(known)}; name another.")
     return Wanted(chosen, gates, baseline, read_configuration(config).score if config else None)
 
 

@@ -12,8 +12,10 @@ from pipeline_help import files_of, rows_of, scripted_profile
 from score_making import caption, store_of
 
 from flows.command_line import main
+from flows.start_scoring import read_wanted
 from storage import catalog
 from storage.checks import check_store
+from storage.errors import ParametersError
 from storage.store import Store
 from tasks import java_metrics
 from tasks.scores import ScoreConfig
@@ -139,6 +141,7 @@ def test_what_cannot_be_decided_and_what_is_wrong(store: Path, capsys: pytest.Ca
         (["--fail-if", "bleu4"], 2, "compares nothing"),
         (["--fail-if", "bleu4 < 1", "--baseline", "bad"], 2, "no --fail-if asks it"),
         (["--fail-if", ISSUE, "--baseline", "god"], 2, "Did you mean 'good'"),
+        (["--fail-if", ISSUE, "--baseline", "good"], 2, "good would be compared with itself"),
         (["--profile", "groundcp"], 2, "Did you mean 'groundcap'"),
         (["--references", str(store / "nothing.csv")], 1, "there is no file"),
     ):
@@ -146,6 +149,8 @@ def test_what_cannot_be_decided_and_what_is_wrong(store: Path, capsys: pytest.Ca
         said = capsys.readouterr()
         assert says in said.out + said.err
     assert main(["score", "--store", str(store), "--captioner", "nobody"]) == 2
+    with pytest.raises(ParametersError, match=r"no captioner is named. Captioners of .*: bad, good"):
+        read_wanted(Store(str(store)), [], None, [ISSUE], None)
     assert main(["score", "--store", f"{store}-not-there"]) == 1
     shutil.rmtree(store / "summaries")
     assert main([*ask, "--fail-if", ISSUE]) == 1
