@@ -92,7 +92,8 @@ class Measuring:
     def _prepare(self, metrics: Iterable[TextMetric]) -> None:
         for metric in metrics:
             if metric.prepare and metric.name not in self._prepared:
-                with suppress(TransientError):  # it is tried again when it is measured, and says why it cannot be
+                # what cannot be started is tried again when it is measured, and says why it cannot be
+                with suppress(TransientError, *UNAVAILABLE):
                     self._prepared[metric.name] = metric.prepare(self.timeout_seconds)
 
     def _text(self, metric: TextMetric, pairs: Sequence[Pair], problem: str | None) -> Outcome:

@@ -25,6 +25,7 @@ from tasks.metrics import (
     Pair,
     TextMetric,
     better,
+    load,
     names_in_summaries,
     signature,
     versions,
@@ -83,7 +84,9 @@ class ScoreSheet:
 
         A failed or empty caption has 0 in every metric, whatever the metric makes of it.
         """
-        tokenised, problem = self.measuring.tokenised(pairs, self._of(TextMetric))
+        read = [load(name) for one in self._of(CandidateMetric) for name in one.reads]
+        asked = {one.name: one for one in (*self.metrics, *read) if isinstance(one, TextMetric)}
+        tokenised, problem = self.measuring.tokenised(pairs, asked.values())
         self.equals = Equals.among(tokenised)
         counted = [pair for pair in tokenised if pair.counts]
         outcomes = self.measuring.texts(self._of(TextMetric), counted, problem)

@@ -1,12 +1,15 @@
 """Metrics that read captions and detections, or the captions alone, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rows
 
+from storage.tables import Summary
 from tasks import tags
 from tasks.corpora import Corpus, Told
-from tasks.errors import TransientError
+from tasks.errors import MetricUnavailableError, TransientError
 from tasks.lexicon import LABELS
 from tasks.measuring import Measuring
 from tasks.metrics import (
@@ -27,6 +30,7 @@ from tasks.metrics import (
     spider,
 )
 from tasks.metrics.chair import KINDS
+from tasks.score_sheet import ScoreSheet
 from tasks.tally import Tally
 
 CAPTION_METRICS = [one for one in map(load, available()) if isinstance(one, CaptionMetric)]
@@ -172,6 +176,35 @@ def text_metric(name: str, measured: Measured | None = None) -> TextMetric:
     return TextMetric(
         name=name, values={name: ""}, higher_is_better=True, convention="", measure=measure, missing=lambda: None
     )
+
+
+def test_spider_alone_has_its_texts_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPIDEr reads CIDEr and SPICE, which need not be among the metrics: the reason is SPICE's, and not of CIDEr."""
+    cut: list[Pair] = []
+    monkeypatch.setattr("tasks.measuring.tokenise", lambda pairs, seconds: cut.extend(pairs) or list(pairs))
+    lacking = {"cider": None, "spice": "no models"}
+    known = {name: replace(load(name), missing=lambda why=why: why) for name, why in lacking.items()}
+    monkeypatch.setattr("tasks.measuring.load", lambda name: known[name])
+    pairs = [pair("f", 0, True), pair("g", 0, True)]
+    corpus = Corpus(captions=lambda: iter(()), frames=lambda: iter(()))
+    sheet = ScoreSheet("c", [load("spider")], Measuring(1), {"all": Tally([]), "referenced": Tally([])}, corpus)
+    found = {row.metric: row.reason for row in sheet.texts(pairs) if isinstance(row, Summary)}
+    assert cut == pairs
+    assert found == dict.fromkeys(["spider", "spider_max"], "it needs spice: no models")
+
+
+def test_a_program_that_cannot_be_prepared_is_a_reason_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.measuring.tokenise", lambda pairs, seconds: list(pairs))
+
+    def broken(*_: object) -> Measured:
+        raise MetricUnavailableError("there is no Java machine")
+
+    metric = replace(text_metric("meteor"), measure=broken, prepare=broken)
+    measuring = Measuring(1)
+    tokenised, problem = measuring.tokenised([pair("f", 0, True)], [metric])
+    outcome = measuring.texts([metric], tokenised, problem)["meteor"]
+    assert outcome.why("meteor") == "there is no Java machine"
+    assert not measuring.broken
 
 
 def test_what_a_metric_lacks_is_said_and_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
