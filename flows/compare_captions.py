@@ -18,7 +18,10 @@ def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None
     compare = add("compare", "two captioners on the frames that both have: differences, intervals, p-values")
     compare.add_argument("place", nargs="?", metavar="STORE", help="the same as --store")
     compare.add_argument("--captioners", nargs=2, required=True, metavar=("A", "B"), help="names in `captions`")
-    compare.add_argument("--metrics", nargs="+", metavar="NAME", help="files in tasks/metrics (default: all)")
+    compare.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help="files in tasks/metrics (default: all; with --profile, its own)"
+    )
+    compare.add_argument("--profile", help="its [score] says how (default: as A was scored before)")
     compare.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
     store_option(compare)
     compare.set_defaults(run=_compare)
@@ -26,11 +29,19 @@ def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None
 
 def _compare(options: argparse.Namespace) -> int:
     from tasks.compare_captioners import Comparison, compare_captioners
-    from tasks.score_config import ScoreConfig
+    from tasks.scores import former_config
 
     one, other = options.captioners
     store = Store(options.place or options.store)
-    found = compare_captioners(one, other, store, ScoreConfig(metrics=options.metrics))
+    if options.profile:
+        from flows.read_configuration import read_configuration  # it takes a second to import
+
+        config = read_configuration(options.profile).score
+    else:  # with the models that were asked then, but all metrics
+        config = dataclasses.replace(former_config(one, store), metrics=None)
+    if options.metrics:
+        config = dataclasses.replace(config, metrics=options.metrics)
+    found = compare_captioners(one, other, store, config)
     if options.format == "json":
         for row in found:
             print(json.dumps({"captioners": [one, other]} | dataclasses.asdict(row)))

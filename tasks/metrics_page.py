@@ -19,7 +19,8 @@ recall. A reference without any word is left out.
 
 `low` and `high` bound 95 % of 1,000 resamples of the frames (`resamples` in the configuration), made from what was
 counted of each caption: see tasks/resampling.py. `caption-movies compare` holds two captioners against each other on
-the frames that both have. A value below 0 or above the highest that is possible is an alarm: docs/scores.md.
+the frames that both have, with the settings that the first was scored with. A value below 0 or above the highest that
+is possible is an alarm: docs/scores.md.
 """
 
 

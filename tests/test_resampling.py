@@ -1,5 +1,6 @@
 """Intervals, p-values, and two captioners on the frames that both have."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,25 @@ def test_the_command_prints_a_table(store: Store, capsys: pytest.CaptureFixture[
     assert '"captioners": ["good", "bad"]' in capsys.readouterr().out
     assert main(["compare", "--store", store.location, "--captioners", "good", "nobody"]) == 2
     assert "unknown captioner 'nobody'. Did you mean 'good'? Known: bad, good." in capsys.readouterr().err
+
+
+def test_the_settings_are_those_that_a_was_scored_with_or_a_profile_s(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else metrics with models of their own could never be compared."""
+    summarise_captions("good", store, ScoreConfig(metrics=["length"], dual_encoder=str(tmp_path / "clip")))
+    profile = tmp_path / "other.toml"
+    profile.write_text(f'[score]\nmetrics = ["clipscore"]\ndual_encoder = "{tmp_path}/siglip"\n')
+
+    def reasons(*more: str) -> set[str]:
+        assert main(["compare", store.location, "--captioners", "good", "bad", "--format", "json", *more]) == 0
+        return {str(json.loads(line)["reason"]) for line in capsys.readouterr().out.splitlines()}
+
+    (asked,) = reasons("--metrics", "clipscore")
+    assert str(tmp_path / "clip") in asked
+    (asked,) = reasons("--profile", str(profile))
+    assert str(tmp_path / "siglip") in asked
+    assert reasons("--profile", str(profile), "--metrics", "length") == {"None"}
 
 
 def test_captioners_without_a_frame_in_common(store: Store) -> None:
