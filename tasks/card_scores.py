@@ -70,16 +70,10 @@ class CardTable:
     captioner: str
     rows: Sequence[CardRow]
     alarms: Sequence[Alarm]
-
-    @property
-    def captions(self) -> int:
-        """How many captions the grounding scores are of."""
-        return max((row.captions for row in self.rows), default=0)
-
-    @property
-    def compared(self) -> int:
-        """How many of them were compared with references."""
-        return max((row.captions for row in self.rows if row.value is not None and row.cited is None), default=0)
+    captions: int
+    """How many captions count, whatever the metrics."""
+    compared: int
+    """How many of them have references that a metric of the card was to compare them with."""
 
     @property
     def reasons(self) -> dict[str, list[str]]:
@@ -98,7 +92,14 @@ def card_table(captioner: str, store: Store) -> CardTable | None:
         return None
     found = {row.metric: row for row in store.read(summaries, Summary) if row.group == ALL}
     rows = [_row(figure, found.get(figure.metric), found.get(figure.cited or "")) for figure in CARD]
-    return CardTable(captioner=captioner, rows=rows, alarms=list(store.read(alarms, Alarm)) if alarms else [])
+    compared = [found[one.metric].captions for one in CARD if one.cited is None and one.metric in found]
+    return CardTable(
+        captioner=captioner,
+        rows=rows,
+        alarms=list(store.read(alarms, Alarm)) if alarms else [],
+        captions=max((row.captions for row in found.values()), default=0),
+        compared=max(compared, default=0),
+    )
 
 
 def _row(figure: CardFigure, ours: Summary | None, cited: Summary | None) -> CardRow:

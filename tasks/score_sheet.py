@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from tasks.metrics import (
     signature,
     versions,
 )
+from tasks.metrics.length import WORD
 from tasks.resampling import SAID, Numbers, interval
 from tasks.tally import Tally
 
@@ -87,7 +88,7 @@ class ScoreSheet:
         read = [load(name) for one in self._of(CandidateMetric) for name in one.reads]
         asked = {one.name: one for one in (*self.metrics, *read) if isinstance(one, TextMetric)}
         tokenised, problem = self.measuring.tokenised(pairs, asked.values())
-        self.equals = Equals.among(tokenised)
+        self.equals = Equals.among(tokenised or map(_in_words, pairs))
         counted = [pair for pair in tokenised if pair.counts]
         outcomes = self.measuring.texts(self._of(TextMetric), counted, problem)
         over_all = self.measuring.candidates(self._of(CandidateMetric), tokenised, problem, outcomes)
@@ -204,6 +205,12 @@ class ScoreSheet:
             signature="; ".join(said),
             reason=reason,
         )
+
+
+def _in_words(pair: Pair) -> Pair:
+    """For a copy to be told where no metric has the texts cut, or Java is not there."""
+    candidate, *references = (" ".join(WORD.findall(text.lower())) for text in (pair.candidate, *pair.references))
+    return replace(pair, candidate=candidate, references=tuple(references))
 
 
 def _scores(outcome: Outcome, told: Iterable[str] | None = None) -> Iterator[Score]:

@@ -15,6 +15,7 @@ from storage.tables import Alarm, Summary
 from tasks import java_metrics
 from tasks.alarms import EQUAL_SHARE, LIMITS, SHARE_EQUAL, Equals, alarms
 from tasks.card_scores import CARD, NOT_COMPUTED, card_table
+from tasks.errors import TransientError
 from tasks.java_metrics import tokenize
 from tasks.metrics import Pair, available, highest, load, names_in_summaries
 from tasks.scores import ScoreConfig, former_config, summarise_captions
@@ -134,6 +135,33 @@ def test_captions_that_are_the_references_are_told_by_the_summaries(tmp_path: Pa
         "P", "R", "F1", "BLEU-4", "METEOR", "CIDEr", "SPICE", "ROUGE-L", "gMETEOR",
     ]  # fmt: skip
     assert (table.captions, table.compared, len(table.alarms)) == (20, 20, 3)
+
+
+def test_copies_are_told_without_java_and_captions_are_counted_whatever_the_metrics(tmp_path: Path) -> None:
+    """Of the metrics none cuts texts, and none is in the card's table."""
+    store = captioned(tmp_path / "s", copies=20)
+    summarise_captions("c", store, ScoreConfig(metrics=["length"], resamples=20))
+    assert alarms_in(store) == [("equals_reference", SHARE_EQUAL)]
+    table = card_table("c", store)
+    assert table
+    assert (table.captions, table.compared) == (20, 0)
+
+
+@NEEDS_JAVA
+def test_captions_with_references_are_counted_when_the_program_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = captioned(tmp_path / "s", copies=1)
+
+    def dies(*_: object) -> None:
+        raise TransientError("it died")
+
+    monkeypatch.setattr("tasks.measuring.tokenise", dies)
+    summarise_captions("c", store, ScoreConfig(metrics=["grounding", "bleu"], resamples=21))
+    table = card_table("c", store)
+    assert table
+    assert table.reasons["it died"] == ["BLEU-4"]
+    assert (table.captions, table.compared) == (20, 20)
 
 
 @NEEDS_JAVA
