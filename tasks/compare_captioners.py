@@ -33,6 +33,7 @@ from tasks.paired_samples import Sampler, Samples, pooling
 from tasks.resampling import Numbers, interval, p_value
 from tasks.score_config import DEFAULT, ScoreConfig
 
+NO_RESAMPLES = "resamples is 0: no interval of the difference, no p-value"
 NO_SUMS = "it is no sum over captions: no interval of the difference, no p-value"
 
 
@@ -284,6 +285,9 @@ def _comparison(
     difference = values[0] - values[1] if values else None
     bounds = interval(samples.resampled[0] - samples.resampled[1]) if samples else None
     by_chance = samples.exchanged[0] - samples.exchanged[1] if samples else None
+    chance = p_value(difference, by_chance) if difference is not None and by_chance is not None else None
+    if samples and chance is None:
+        reason = NO_RESAMPLES
     reads_references = not isinstance(metric, CaptionMetric | CorpusMetric)
     return Comparison(
         metric=name,
@@ -293,7 +297,7 @@ def _comparison(
         difference=difference,
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
-        p_value=p_value(difference, by_chance) if difference is not None and by_chance is not None else None,
+        p_value=chance,
         frames=referenced if reads_references else frames,
-        reason=None if samples else reason or "no frame that both have has references",
+        reason=None if chance is not None else reason or "no frame that both have has references",
     )

@@ -93,9 +93,14 @@ def interval(values: Numbers) -> tuple[float, float] | None:
     return float(f"{low:.6g}"), float(f"{high:.6g}")  # more digits than that would depend on the order of adding
 
 
-def p_value(difference: float, by_chance: Numbers) -> float:
-    """Two-sided: how often chance makes a difference at least as large. Never 0: the one that was found counts too."""
+def p_value(difference: float, by_chance: Numbers) -> float | None:
+    """Two-sided: how often chance makes a difference at least as large. Never 0: the one that was found counts too.
+
+    None where chance made no differences to count among.
+    """
     found = by_chance[np.isfinite(by_chance)]
+    if not len(found):
+        return None
     as_large = np.abs(found) >= abs(difference) * (1 - 1e-9) - 1e-12
     return float((1 + np.count_nonzero(as_large)) / (1 + len(found)))
 

@@ -260,6 +260,15 @@ def test_the_settings_are_those_that_a_was_scored_with_or_a_profile_s(
     assert reasons("--profile", str(profile), "--metrics", "length") == {"None"}
 
 
+def test_without_resamples_there_is_neither_an_interval_nor_a_p_value(store: Store) -> None:
+    found = compare_captioners("good", "bad", store, ScoreConfig(metrics=["length", "distinct"], resamples=0))
+    for row in found:
+        assert row.difference is not None
+        assert (row.low, row.high, row.p_value) == (None, None, None)
+        assert row.reason, "what is not there says why"
+    assert "resamples is 0" in str(found[0].reason)
+
+
 def test_captioners_without_a_frame_in_common(store: Store) -> None:
     rows.write(store, [rows.caption("n_000000", "A man.", captioner="far")], "n/0000", captioner="far")
     with pytest.raises(StoreError, match="no frame in common"):
