@@ -22,6 +22,8 @@ def as_lines(table: CardTable) -> Iterator[str]:
         cells = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         yield "    " + "  ".join([f"{row[0]:{widths[0]}}", *cells]).rstrip()
     yield f"    {OTHER_DATA}"
+    if table.uncaptioned:
+        yield f"    {_not_captioned(table)}"
     for reason, labels in table.reasons.items():
         yield f"    no {', '.join(labels)}: {reason}"
     for alarm in table.alarms:
@@ -40,9 +42,17 @@ def as_markdown(
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
         lines += [f"| {' | '.join(_cells(row))} |" for row in table.rows]
         lines += ["", OTHER_DATA, ""]
+        lines += [f"- {_not_captioned(table)}"] if table.uncaptioned else []
         lines += [f"- no {', '.join(labels)}: {reason}" for reason, labels in table.reasons.items()]
         lines += [f"- **alarm {alarm.code}**: {alarm.message}" for alarm in table.alarms]
     return "\n".join(lines).strip() + "\n"
+
+
+def _not_captioned(table: CardTable) -> str:
+    frames = (
+        "1 frame of these movies has" if table.uncaptioned == 1 else f"{table.uncaptioned} frames of these movies have"
+    )
+    return f"{frames} no caption by {table.captioner} yet, and are not among these scores; run its captioning again"
 
 
 def _cells(row: CardRow) -> tuple[str, ...]:

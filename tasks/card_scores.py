@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from storage.store import Store
 from storage.tables import Alarm, Summary
+from tasks.counted_captions import uncaptioned_frames
 from tasks.metrics import ALL
 
 CARD_MODEL = "PixtralGroundCap"
@@ -74,6 +75,8 @@ class CardTable:
     """How many captions count, whatever the metrics."""
     compared: int
     """How many of them have references that a metric of the card was to compare them with."""
+    uncaptioned: int
+    """Frames of the same movies that the captioner has no captions of: they are not among the scores."""
 
     @property
     def reasons(self) -> dict[str, list[str]]:
@@ -99,6 +102,7 @@ def card_table(captioner: str, store: Store) -> CardTable | None:
         alarms=list(store.read(alarms, Alarm)) if alarms else [],
         captions=max((row.captions for row in found.values()), default=0),
         compared=max(compared, default=0),
+        uncaptioned=uncaptioned_frames(captioner, store),
     )
 
 

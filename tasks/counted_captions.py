@@ -73,6 +73,13 @@ def _refs(table: str, captioner: str, store: Store) -> list[TableRef]:
     return refs
 
 
+def uncaptioned_frames(captioner: str, store: Store) -> int:
+    """How many frames of the movies that it captions have no captions yet, as when captioning was stopped."""
+    done = {ref.shard for ref in _refs("captions", captioner, store)}
+    movies = {shard.rpartition("/")[0] for shard in done}
+    return sum(ref.rows for ref in _refs("frames", "", store) if _movie_of(ref) in movies and ref.shard not in done)
+
+
 def references_of(live: Live, store: Store) -> dict[str, list[str]]:
     """Plain references by frame_id."""
     references: dict[str, list[str]] = defaultdict(list)

@@ -6,8 +6,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import rows
 from score_making import store_of, told
 
+from flows.write_scores import as_lines, as_markdown
 from storage import catalog
 from storage.checks import check_store
 from storage.store import Store
@@ -145,6 +147,24 @@ def test_copies_are_told_without_java_and_captions_are_counted_whatever_the_metr
     table = card_table("c", store)
     assert table
     assert (table.captions, table.compared) == (20, 0)
+
+
+def test_frames_that_were_not_captioned_yet_are_told_beside_the_scores(tmp_path: Path) -> None:
+    """As when captioning was stopped: scores over the rest alone may look better than they are."""
+    store = captioned(tmp_path / "s", copies=0)
+    summarise_captions("c", store, ScoreConfig(metrics=["length"], resamples=20))
+    table = card_table("c", store)
+    assert table
+    assert table.uncaptioned == 0
+    assert "no caption by c" not in "".join(as_lines(table)) + as_markdown([table])
+    rows.write(store, [rows.frame(number, "m") for number in range(20, 27)], "m/0001")
+    rows.write(store, [rows.frame(number, "n") for number in range(3)], "n/0000")
+    table = card_table("c", store)
+    assert table
+    assert table.uncaptioned == 7, "of the movies that it captions"
+    told = "7 frames of these movies have no caption by c yet, and are not among these scores"
+    assert told in "".join(as_lines(table))
+    assert told in as_markdown([table])
 
 
 @NEEDS_JAVA
