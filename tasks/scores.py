@@ -22,7 +22,7 @@ from tasks.score_sheet import ScoreSheet
 
 __all__ = ["ScoreConfig", "former_config", "score_captions", "summarise_captions"]
 
-VERSION = 3
+VERSION = 4
 SHARD = "all"
 """The one shard of what is made of all captions of a captioner."""
 
