@@ -76,7 +76,8 @@ def test_a_changed_prompt_recomputes_captions_and_what_follows_only(tmp_path: Pa
     before = files_of(store)
     assert run(store, movies, scripted_profile(tmp_path, template="groundcap-story")) == 0
     changed = {path.split("/")[0] for path, stamp in files_of(store).items() if before.get(path) != stamp}
-    assert changed == {"captions", "verdicts", "mentions", "violations", "choices", "scores", "summaries", "metrics"}
+    summarised = {"summaries", "metrics", "alarms"}
+    assert changed == {"captions", "verdicts", "mentions", "violations", "choices", "scores", *summarised}
     assert check_store(str(store)) == []
 
 
