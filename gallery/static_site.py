@@ -60,6 +60,7 @@ def write_site(selection: Selection, folder: Path, tell: Callable[[int, int], No
         raise StoreError(
             f"{selection.store.location} has no frames to show" + (" that the query gives." if selection.query else ".")
         )
+    folder = folder.parent.resolve() / folder.name  # else `missing/../folder` is looked at only once `missing` is made
     _refuse_strange(folder)
     draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:

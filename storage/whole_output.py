@@ -26,6 +26,7 @@ def appearing(place: Path, *, folder: bool, force: bool) -> Iterator[Path]:
     What stands there is replaced with `force` only, and a folder only when it is empty or was written here. Raises
     StoreError when it may not be replaced, or the place cannot be written.
     """
+    place = place.parent.resolve() / place.name  # else `missing/../place` is looked at only once `missing` is made
     _may_take(place, folder=folder, force=force)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

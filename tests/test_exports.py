@@ -130,6 +130,8 @@ def test_a_folder_that_no_export_wrote_is_never_replaced(filled: Store, tmp_path
         export(filled, "groundcap", str(home), Wanted(), force=True)
     with pytest.raises(StoreError, match="is not a file written here"):
         export(filled, "jsonl", str(home), Wanted(), force=True)
+    with pytest.raises(StoreError, match="was not written by an export"):  # not there before `missing` is made
+        export(filled, "groundcap", str(tmp_path / "missing" / ".." / "home"), Wanted(), force=True)
     assert contents(home) == {"thesis.txt": b"years of work"}
     (tmp_path / "empty").mkdir()
     export(filled, "groundcap", str(tmp_path / "empty"), Wanted())

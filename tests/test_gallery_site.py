@@ -180,6 +180,8 @@ def test_a_gallery_is_replaced_and_nothing_else_is(
             (place / "dear.txt").write_text("x")
         assert main(["gallery", "--store", store.location, "--out", str(place)]) == 1
         assert "Give a" in capsys.readouterr().err
+        around = str(tmp_path / "missing" / ".." / strange)  # not there before the folder is made
+        assert main(["gallery", "--store", store.location, "--out", around]) == 1
     assert (tmp_path / "letters" / "dear.txt").read_text() == "x"
     ask = ["gallery", "--store", store.location, "--out", str(tmp_path / "site"), "--query"]
     assert main([*ask, "select 'mabc_000001' as frame_id"]) == 0
