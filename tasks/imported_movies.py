@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from storage.store import Store, path_of
 from storage.tables import Detection, Frame, Image, Movie, Shot
@@ -124,6 +124,8 @@ def readable(content: bytes, *, upright: bool = True) -> tuple[bytes, int, int]:
             packed = io.BytesIO()
             straight.convert("RGB").save(packed, "PNG")
             return packed.getvalue(), *straight.size
+    except UnidentifiedImageError as error:  # its own words name an object in memory
+        raise ValueError("it is no picture of a format that can be read") from error
     except UNREADABLE as error:
         raise ValueError(f"it is no picture ({error})") from error
 

@@ -60,6 +60,8 @@ def test_folders_become_movies_and_text_files_their_captions(store: Store, tmp_p
     assert asked(store, 'select frame_id, source, text from "references"') == [
         ("images_holiday_000001", "human", "A man on a beach.")
     ]  # fmt: skip
+    stages = asked(store, catalog.queries()["shards_by_stage"].sql)
+    assert stages == [("extract", "", 2, 0, 0, 3), ("detect", "", 0, 0, 2, 0)], "pictures without detections miss them"
     assert check_store(store.location) == []
 
 
@@ -119,7 +121,7 @@ def test_what_cannot_be_read_is_left_out_and_named(
     (top / "a.txt").write_bytes(b"\xff\xfe\xff")
     assert main(["import", str(top), "--store", store.location]) == 3
     said = capsys.readouterr()
-    assert f"{top}/x.jpg: it is no picture" in said.err
+    assert f"{top}/x.jpg: it is no picture of a format that can be read\n" in said.err
     assert f"{top}/a.JPG: its caption a.txt is no UTF-8" in said.err
     assert "frames      2, 0 detections" in said.out
     assert "detects in 2 frames, too" in said.out

@@ -2,7 +2,9 @@
 with stages as (select unnest(['extract', 'detect', 'caption', 'mend', 'check', 'choose', 'score']) as stage,
                        unnest(range(7)) as place),
 work as (
-    select stage, coalesce(captioner, '') as captioner, movie_id, shard, rows,
+    select case when stage = 'import' and "table" = 'frames' then 'extract'  -- brought along, so nobody has to make them
+                when stage = 'import' and "table" = 'detections' then 'detect' else stage end as stage,
+           coalesce(captioner, '') as captioner, movie_id, shard, rows,
            exists (select 1 from (select unnest(files.inputs) as input)
                    where regexp_full_match(input, '[0-9a-f]{32}')
                      and input not in (select fingerprint from files)) as stale
