@@ -77,9 +77,8 @@ def import_ratings(path: str, store: Store, rater: str = "") -> Rated:
     captions = _captions(store, rows)
     bad += [problem for row in rows if (problem := _other_text(row, captions.get(row.caption_id)))]
     if bad:
-        raise RatingsError(
-            f"{len(bad)} bad cells in {path}, nothing was imported: {_shown(bad)}. Correct them, then import again."
-        )
+        number = f"{len(bad)} bad cell" + ("s" if len(bad) > 1 else "")
+        raise RatingsError(f"{number} in {path}, nothing was imported: {_shown(bad)}. Correct them, then import again.")
     known = [row for row in rows if row.caption_id in captions]
     lost = [
         f"{row.place}: caption {row.caption_id!r} is not in the store" for row in rows if row.caption_id not in captions

@@ -103,8 +103,9 @@ def import_references(path: str, store: Store, source: str) -> Imported:
     for one in read_file(Path(path)):
         told.append(one) if isinstance(one, Told) else bad.append(one)
     if bad:
+        number = f"{len(bad)} bad row" + ("s" if len(bad) > 1 else "")
         raise ReferencesError(
-            f"{len(bad)} bad rows in {path}, nothing was imported: {_shown(bad)}. Correct them, then import again."
+            f"{number} in {path}, nothing was imported: {_shown(bad)}. Correct them, then import again."
         )
     return _import(told, path, store, source)
 

@@ -92,7 +92,7 @@ def test_bad_rows_are_listed_and_nothing_is_imported(store: Store, tmp_path: Pat
     ("name", "content", "message"),
     [
         ("r.csv", "frame_id,caption\nma_000000,a,b\n", "line 2: more fields than the header"),
-        ("r.csv", "frame_id,caption\nma_000000\n", "line 2: caption is empty"),
+        ("r.csv", "frame_id,caption\nma_000000\n", "^1 bad row in .*: line 2: caption is empty"),
         ("r.csv", "frame,caption\nma_000000,a\n", "line 2: no frame_id"),
         ("r.txt", "a", "format is not known"), ("r.parquet", "a", "cannot be read"),
         ("r.jsonl", "", "holds no reference"),
