@@ -122,7 +122,7 @@ class ChatServer:
         except _TryAgainError as error:
             self._silent_since = time.monotonic()
             raise TransientError(
-                f"the server at {self.url} does not say what models it has: {error}. Start it, or correct url."
+                f"the server at {self.url} does not say what models it has: {error}. Start it, or correct its address."
             ) from error
 
     def _ask(self, question: Question[T]) -> T:
