@@ -27,7 +27,13 @@ FLOORS = {
     "relations": 0.65,
     "grounding F1 strict": 0.95,
 }
-SEEN = {"kind of person": 0.3, "colour of clothing": 0.7, "colour of object": 0.65, "action of person": 0.3, "relations": 0.15}
+SEEN = {
+    "kind of person": 0.3,
+    "colour of clothing": 0.7,
+    "colour of object": 0.65,
+    "action of person": 0.3,
+    "relations": 0.15,
+}
 """How far above the wrong picture's figure a figure has to be."""
 
 
