@@ -57,7 +57,7 @@ IMPOSSIBLE = {
     'backend = "scripted"\ncheckpoint = ""\nnum_beams = 5': "cannot search with beams. Set num_beams = 1.",
     'backend = "scripted"\ncheckpoint = ""\ntemplate = "plain"': "which the captioner 'scripted' has to be told",
     'backend = "scripted"\ncheckpoint = ""\ndecoding = "constrained"': 'cannot be constrained. Set decoding = "free".',
-    'backend = "blip"\ntemplate = "groundcap-card"': "'blip' does not read. Take a-photo-of or plain.",
+    'backend = "blip"\ntemplate = "groundcap-card"': "'blip' does not read. Take plain or a-photo-of.",
     'backend = "blip"\ntemplate = "plain"': "'blip' needs a checkpoint",
 }
 

@@ -80,8 +80,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def recipe_of(backend: str, folder: Path) -> Recipe:
     """One per backend, as the ready recipes are: adapter with features kept, all weights, adapter on the decoder."""
     if backend == "pixtral":
-        return pixtral_recipe(stage(validate_steps=3, epochs=2, learning_rate=5e-3), reuse_features=True)
-    learning = stage(SHORT, epochs=3, learning_rate=1e-2, warm_up=0.1, schedule="cosine")
+        return pixtral_recipe(stage("human", validate_steps=3, epochs=3, learning_rate=5e-3), reuse_features=True)
+    learning = stage(SHORT, epochs=9, learning_rate=5e-2, warm_up=0.1, schedule="cosine")
     if backend == "blip":
         return plain_recipe("blip", build_tiny_blip(folder / "blip"), learning, gradient_checkpointing=True)
     lora = LoraRecipe(rank=8, alpha=8, dropout=0.05, targets=r".*language_model\.decoder\..*\.(q|k|v)")
@@ -96,7 +96,8 @@ def test_the_loss_falls_and_a_resumed_run_equals_the_uninterrupted_one(
     whole = job(recipe, store, tmp_path / "whole")
     result = train_stage(whole, 0)
     losses = points(whole, "loss")
-    assert losses[-1] < losses[0] * 0.98
+    third = len(losses) // 3
+    assert sum(losses[-third:]) < sum(losses[:third]) * 0.85, losses
     assert all(speed > 0 for speed in points(whole, "samples_per_second"))
     assert points(whole, "eval_validation")
     assert list((tmp_path / "whole" / "tensorboard").glob("*/events*"))
