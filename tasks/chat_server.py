@@ -148,8 +148,9 @@ class ChatServer:
                 raise RefusedError(
                     f"the server answers others, but not this request, {tries} times: {error}.", tried=tries
                 ) from error
+            last = str(error).rstrip(".")
             raise TransientError(
-                f"the server at {self.url} gave no answer in {tries} tries, the last: {str(error).rstrip('.')}. See to it, and run "
+                f"the server at {self.url} gave no answer in {tries} tries, the last: {last}. See to it, and run "
                 "again: what is finished is kept. If it has too much to do, lower requests_in_flight."
             ) from error
 
