@@ -99,8 +99,7 @@ def work():
     with sg.pieces.one():
         say("up"); time.sleep(0.5); say("the piece is done")
 with sg.stop_gently():
-    threading.Thread(target=work).start()
-    try: wait()
+    try: threading.Thread(target=work).start(); wait()
     finally: wait()  # as Prefect does when its server is gone
 """
     rc, out, err = ends(body, signal.SIGTERM)
