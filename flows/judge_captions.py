@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flows.bring_data import LEFT_OUT, SHOWN, Add
+from flows.bring_data import LEFT_OUT, Add, number_of, tell_left_out
 from storage.store import Store, captioners_of
 
 if TYPE_CHECKING:
     from tasks.agreement import Agreement
     from tasks.judgements import Judged
 
+OF_NO_CAPTION = ("is of no caption in the store, and left out", "are of no caption in the store, and left out")
 FOOT = "in brackets: 95 % of resampled frames; alpha at level"
 
 
@@ -73,7 +74,7 @@ def _judge(options: argparse.Namespace) -> int:
     captioners = options.captioner or captioners_of(store)
     shown = _Counter()
     judged = judge_captions(captioners, store, config, retry_failed=options.retry_failed, tell=shown)
-    captions = f"{_number(judged.captions, 'caption')} of {', '.join(captioners)}"
+    captions = f"{number_of(judged.captions, 'caption')} of {', '.join(captioners)}"
     print(f"{captions}: {judged.asked} judged now by {config.rater}, {judged.kept} before")
     print(f"see it    caption-movies sql judgements_by_rater --store {options.store}")
     print(f"check it  caption-movies agree {config.rater} RATER|METRIC --store {options.store}")
@@ -87,7 +88,7 @@ def _tell_without_score(judged: "Judged", store: str) -> int:
         (judged.missing, "not asked about: failed, quarantined, or without a picture"),
     ):
         if number:
-            print(f"caption-movies: {_number(number, 'caption')} {why}", file=sys.stderr)
+            print(f"caption-movies: {number_of(number, 'caption')} {why}", file=sys.stderr)
     if judged.failed or judged.missing:
         asked = "select distinct caption_id, error from judgements where error is not null"
         print(f'    caption-movies sql "{asked}" --store {store}', file=sys.stderr)
@@ -111,19 +112,12 @@ def _ratings(options: argparse.Namespace) -> int:
     from tasks.ratings import import_ratings
 
     rated = import_ratings(options.file, Store(options.store), options.rater)
-    scores = f"{_number(rated.scores, 'score')} of {_number(rated.captions, 'caption')}"
+    scores = f"{number_of(rated.scores, 'score')} of {number_of(rated.captions, 'caption')}"
     print(f"{scores} by {', '.join(rated.raters)} in {options.store}")
     if rated.ignored:
         print(f"not read: column {', '.join(rated.ignored)}")
     print(f"check it  caption-movies agree {rated.raters[0]} RATER|METRIC --store {options.store}")
-    if not rated.unmatched:
-        return 0
-    rows = _number(len(rated.unmatched), "row")
-    print(f"caption-movies: {rows} left out, of no caption in the store:", file=sys.stderr)
-    more = [f"and {len(rated.unmatched) - SHOWN} more"] if len(rated.unmatched) > SHOWN else []
-    for line in [*rated.unmatched[:SHOWN], *more]:
-        print(f"    {line}", file=sys.stderr)
-    return LEFT_OUT
+    return tell_left_out(len(rated.unmatched), "row", OF_NO_CAPTION, rated.unmatched)
 
 
 def _agree(options: argparse.Namespace) -> int:
@@ -164,7 +158,3 @@ def _cell(row: "Agreement") -> str:
     if row.value is None:
         return "-"
     return f"{row.value:.3f} " + (f"[{row.low:.2f}, {row.high:.2f}]" if row.low is not None else "[-]")
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -4,14 +4,11 @@ A profile is a TOML file with a section per stage. Ready ones stand in flows/pro
 checkpoint or adapter that begins with a dot is a path beside the profile's file, one with ~ in the home folder.
 """
 
-import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from importlib import resources
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
+from flows.read_toml import beside, check_section, read_toml, ready_files
 from tasks import captioners, detectors
 from tasks.captions import CaptionConfig, captioner_name
 from tasks.checkpoints import looks_local
@@ -37,8 +34,7 @@ class PipelineConfig:
 
 def profiles() -> dict[str, Path]:
     """The ready profiles by name."""
-    folder = Path(str(resources.files("flows").joinpath("profiles")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return ready_files("profiles")
 
 
 def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
@@ -49,20 +45,7 @@ def read_configuration(source: "str | PipelineConfig") -> PipelineConfig:
     """
     if isinstance(source, PipelineConfig):
         return source
-    path = profiles().get(source) or Path(source)
-    if not path.is_file():
-        raise UnknownNameError("profile, or missing TOML file,", source, list(profiles()))
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    _check_keys(said, path)
-    try:
-        config = TypeAdapter(PipelineConfig).validate_python(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        said_of_it = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {said_of_it}") from error
+    config, said, path = read_toml(source, PipelineConfig, "profile", profiles(), _check_keys)
     config = _beside(config, path.parent)
     _check_backends(config)
     _check_paths(config, said, path)
@@ -77,31 +60,14 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
         check_section(sections[section], section, values, path)
 
 
-def check_section(kind: Any, section: str, values: Any, path: Path) -> None:
-    """The keys of one section, a dataclass's, and of the sections in it. Raises UnknownNameError, ConfigError."""
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: {section} is a section; write [{section}] and its keys below.")
-    known = get_type_hints(kind)
-    for key, value in values.items():
-        if key not in known:
-            raise UnknownNameError(f"key in [{section}] of {path.name}", key, [item.name for item in fields(kind)])
-        for inner in (known[key], *get_args(known[key])):
-            if is_dataclass(inner):
-                check_section(inner, f"{section}.{key}", value, path)
-
-
 def _beside(config: PipelineConfig, folder: Path) -> PipelineConfig:
-    def place(value: str) -> str:
-        if value.startswith("~"):
-            return str(Path(value).expanduser())
-        return str((folder / value).resolve()) if value.startswith(".") else value
-
-    detect = replace(config.detect, checkpoint=place(config.detect.checkpoint))
-    config = replace(config, detect=detect, choose=replace(config.choose, checkpoint=place(config.choose.checkpoint)))
+    detect = replace(config.detect, checkpoint=beside(config.detect.checkpoint, folder))
+    choose = replace(config.choose, checkpoint=beside(config.choose.checkpoint, folder))
+    config = replace(config, detect=detect, choose=choose)
     if config.caption.server:
         return config  # names at the server, whatever they look like
-    adapter = config.caption.adapter and place(config.caption.adapter)
-    caption = replace(config.caption, checkpoint=place(config.caption.checkpoint), adapter=adapter)
+    adapter = config.caption.adapter and beside(config.caption.adapter, folder)
+    caption = replace(config.caption, checkpoint=beside(config.caption.checkpoint, folder), adapter=adapter)
     return replace(config, caption=caption)
 
 

@@ -3,15 +3,11 @@
 As in a profile, a checkpoint that begins with a dot is a path beside the file, one with ~ in the home folder.
 """
 
-import tomllib
 from dataclasses import fields, is_dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
-from flows.read_configuration import check_section
+from flows.read_toml import beside, check_section, read_toml, ready_files
 from tasks import trainables
 from tasks.checkpoints import looks_local
 from tasks.errors import ConfigError, UnknownNameError
@@ -20,8 +16,7 @@ from tasks.training.recipes import Recipe, StageRecipe
 
 def recipes() -> dict[str, Path]:
     """The ready recipes by name."""
-    folder = Path(str(resources.files("flows").joinpath("recipes")))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return ready_files("recipes")
 
 
 def read_recipe(source: "str | Recipe") -> Recipe:
@@ -32,20 +27,7 @@ def read_recipe(source: "str | Recipe") -> Recipe:
     """
     if isinstance(source, Recipe):
         return source
-    path = recipes().get(source) or Path(source)
-    if not path.is_file():
-        raise UnknownNameError("recipe, or missing TOML file,", source, list(recipes()))
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    _check_keys(said, path)
-    try:
-        recipe = TypeAdapter(Recipe).validate_python(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        words = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {words}") from error
+    recipe, _, path = read_toml(source, Recipe, "recipe", recipes(), _check_keys)
     trainables.load(recipe.caption.backend)
     return _beside(recipe, path)
 
@@ -68,11 +50,7 @@ def _check_keys(said: dict[str, Any], path: Path) -> None:
 
 
 def _beside(recipe: Recipe, path: Path) -> Recipe:
-    checkpoint = recipe.caption.checkpoint
-    if checkpoint.startswith("~"):
-        checkpoint = str(Path(checkpoint).expanduser())
-    elif checkpoint.startswith("."):
-        checkpoint = str((path.parent / checkpoint).resolve())
+    checkpoint = beside(recipe.caption.checkpoint, path.parent)
     if looks_local(checkpoint) and not Path(checkpoint).exists():
         raise ConfigError(
             f"{path}: [caption] checkpoint = {recipe.caption.checkpoint!r} is a path, and nothing is at {checkpoint}. "

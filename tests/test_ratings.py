@@ -139,7 +139,7 @@ def test_rows_of_no_caption_are_left_out_and_named(
     said = capsys.readouterr()
     assert said.out.startswith(f"1 score of 1 caption by ann in {store.location}\n")
     assert said.err.splitlines() == [
-        "caption-movies: 1 row left out, of no caption in the store:",
+        "caption-movies: 1 row is of no caption in the store, and left out:",
         "    line 3: caption 'mxyz_000000/one/0' is not in the store",
     ]
     with pytest.raises(RatingsError, match="none of the 1 rows is of a caption in"):
