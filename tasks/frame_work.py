@@ -29,8 +29,13 @@ class PictureError(ValueError):
 
 def decode(frame: Frame) -> NDArray[np.uint8]:
     """The frame's picture, RGB uint8 (height, width, 3). Raises PictureError."""
+    return decode_picture(frame.image.bytes)
+
+
+def decode_picture(content: bytes) -> NDArray[np.uint8]:
+    """A frame's encoded picture, RGB uint8 (height, width, 3). Raises PictureError."""
     try:
-        with Pillow.open(io.BytesIO(frame.image.bytes)) as picture:
+        with Pillow.open(io.BytesIO(content)) as picture:
             return np.asarray(picture.convert("RGB"))
     except UNREADABLE as error:
         raise PictureError(
