@@ -11,14 +11,13 @@ nothing when the limit of tokens comes.
 import argparse
 import base64
 import io
-import logging
 import os
 import queue
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -45,7 +44,6 @@ THREADS = 256
 LIMITS = LLParserLimits(step_max_items=50_000_000, max_items_in_row=1_000_000)
 """llguidance is made for words, and gives up early on EBNF, which goes letter by letter."""
 KEY_VARIABLE = "CAPTION_SERVER_KEY"
-log = logging.getLogger(__name__)
 """Environment variable with the key that is wanted of whoever asks; empty: none."""
 
 Asked = tuple[CaptionRequest, CaptionConfig, str, "Future[CaptionResult]"]
@@ -97,6 +95,7 @@ class Engine:
         self.batches: list[int] = []
         """Size of every batch so far."""
         self._waiting: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._writer = ThreadPoolExecutor(1)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -108,6 +107,7 @@ class Engine:
     def stop(self) -> None:
         self._waiting.put(None)
         self._thread.join()
+        self._writer.shutdown()
 
     def _run(self) -> None:
         left: list[Asked] = []
@@ -123,16 +123,19 @@ class Engine:
 
     def _work(self, batch: Sequence[Asked], config: CaptionConfig) -> None:
         self.batches.append(len(batch))
-        try:
-            captioner = ByText(pixtral.load(config), {request: grammar for request, _, grammar, _ in batch})
-            results = captioner([request for request, _, _, _ in batch])
-        except Exception as error:  # whatever it is: who asked waits in another thread, and would wait for ever
-            log.exception("a batch of %d captions failed", len(batch))
-            for _, _, _, future in batch:
-                future.set_exception(HTTPException(500, f"{type(error).__name__}: {error}"))
-            return
-        for (_, _, _, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+        written = self._writer.submit(_write, batch, config)
+        error = written.exception()
+        for index, (_, _, _, future) in enumerate(batch):
+            if error is not None:  # whatever it is: who asked waits in another thread, and is told
+                future.set_exception(error)
+            else:
+                future.set_result(written.result()[index])
+
+
+def _write(batch: Sequence[Asked], config: CaptionConfig) -> list[CaptionResult]:
+    """The captions of a batch, in its order. Raises whatever the captioner raises."""
+    captioner = ByText(pixtral.load(config), {request: grammar for request, _, grammar, _ in batch})
+    return captioner([request for request, _, _, _ in batch])
 
 
 def make_app(engine: Engine) -> FastAPI:
@@ -151,6 +154,10 @@ def make_app(engine: Engine) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def say(_request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": {"message": error.detail, "code": error.status_code}}, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def say_any(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": {"message": f"{type(error).__name__}: {error}", "code": 500}}, 500)
 
     def check_key(request: Request) -> None:
         key = os.environ.get(KEY_VARIABLE)

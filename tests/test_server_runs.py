@@ -1,5 +1,6 @@
 """The stage with a real server as captioner: the captions of the model in this process, and a server that dies."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pipeline_help import files_of, rows_of
 from test_captions import frame, people, put, rows
@@ -49,6 +51,30 @@ def test_the_captions_are_those_of_the_model_in_this_process(
         assert replace(other, mean_logprob=one.mean_logprob, **who) == one
         assert one.error is None
     assert len(engine.batches) < len(there), "nothing was worked on together"
+
+
+def test_a_model_that_does_not_load_is_told_to_whoever_asks_it_and_stops_nobody_else(
+    folder: Path, tmp_path: Path, serve: Callable[..., tuple[str, Any]]
+) -> None:
+    (tmp_path / "broken").mkdir()
+    shutil.copy(folder / "config.json", tmp_path / "broken")
+    good, broken = (CaptionConfig(checkpoint=str(one), device="cpu") for one in (folder, tmp_path / "broken"))
+    url, _ = serve({"broken": broken, "good": good})
+
+    def ask(model: str) -> httpx.Response:
+        turn = {"role": "user", "content": "Describe the picture."}
+        body = {"model": model, "messages": [turn], "max_tokens": 4}
+        return httpx.post(f"{url}/chat/completions", json=body, timeout=60)
+
+    for _ in range(2):
+        refused = ask("broken")
+        assert refused.status_code == 500
+        said = refused.json()["error"]["message"]
+        assert said.startswith("CheckpointError: ")
+        assert "*.safetensors are needed" in said
+    answered = ask("good")
+    assert answered.status_code == 200, answered.text
+    assert answered.json()["usage"]["completion_tokens"] > 0
 
 
 @contextmanager
