@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from gallery_making import FAULTS, GOOD, HOSTILE, PLAIN, said_by, small_store, write_movie
+from gallery_making import FAULTS, GOOD, HOSTILE, PLAIN, said_by, write_movie
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import caption, detection, frame, write
@@ -32,18 +32,6 @@ def payload_of(site: Path, name: str) -> dict:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return small_store(tmp_path_factory.mktemp("gallery") / "store")
-
-
-@pytest.fixture(scope="module")
-def site(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gallery") / "site"
-    write_site(select_frames(store, None), folder)
-    return folder
 
 
 @pytest.mark.parametrize("example", FAULTS, ids=lambda example: example["code"])
@@ -101,30 +89,30 @@ def test_numbers_without_a_word_in_json_are_null() -> None:
     assert said_by(data_script("x", payload))[1] == {"values": [None, None, 1.5], "inner": {"x": None}}
 
 
-def test_the_same_store_gives_the_same_bytes(store: Store, site: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(store.location, tmp_path / "elsewhere")
+def test_the_same_store_gives_the_same_bytes(gallery_store: Store, gallery_site: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(gallery_store.location, tmp_path / "elsewhere")
     write_site(select_frames(Store(str(copy)), None), tmp_path / "again")
-    assert tree(tmp_path / "again") == tree(site)
+    assert tree(tmp_path / "again") == tree(gallery_site)
 
 
-def test_what_is_shown_is_what_stands_in_the_store(store: Store, site: Path) -> None:
-    said = payload_of(site, "site")
+def test_what_is_shown_is_what_stands_in_the_store(gallery_store: Store, gallery_site: Path) -> None:
+    said = payload_of(gallery_site, "site")
     assert [movie["frames"] for movie in said["movies"]] == [60, 12]
     assert [shard[2] for shard in said["shards"]] == [40, 20, 12]
     key = Shard("mabc/00000", 40).key
-    first = payload_of(site, f"shards/{key}/frames-0")["frames"][0]
+    first = payload_of(gallery_site, f"shards/{key}/frames-0")["frames"][0]
     assert (first["id"], first["captions"][0][0]["verdict"]) == ("mabc_000000", "ok")
     assert first["references"] == [["human", "A man and a dog."]]
-    connection = select_frames(store, None).connection
+    connection = select_frames(gallery_store, None).connection
     wrong = connection.sql("select count(*) from verdicts where verdict = 'violations'").fetchall()
     assert sum(one["violations"] for one in said["captioners"]) == wrong[0][0]
     codes = dict(connection.sql("select code, count(*) from violations group by 1").fetchall())
     assert {code: number for code, number, *_ in said["codes"]} == codes
 
 
-def test_pictures_and_small_pictures_lie_beside_each_other(site: Path) -> None:
-    pictures = {str(one.relative_to(site / "pictures")) for one in (site / "pictures").rglob("*.jpg")}
-    assert pictures == {str(one.relative_to(site / "thumbnails")) for one in (site / "thumbnails").rglob("*.jpg")}
+def test_pictures_and_small_pictures_lie_beside_each_other(gallery_site: Path) -> None:
+    pictures, small = (tree(gallery_site / folder).keys() for folder in ("pictures", "thumbnails"))
+    assert pictures == small
     assert len(pictures) == 72
 
 
@@ -138,9 +126,9 @@ def test_pictures_and_small_pictures_lie_beside_each_other(site: Path) -> None:
     ],
 )
 def test_a_query_says_what_is_shown(
-    query: str, frames: int, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    query: str, frames: int, gallery_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = main(["gallery", "--store", store.location, "--query", query, "--out", str(tmp_path / "site")])
+    done = main(["gallery", "--store", gallery_store.location, "--query", query, "--out", str(tmp_path / "site")])
     said = capsys.readouterr()
     if not frames:
         assert (done, "no frames to show that the query gives" in said.err) == (1, True)
@@ -163,44 +151,46 @@ def test_a_query_says_what_is_shown(
     ],
 )
 def test_a_query_of_no_use_is_answered_with_what_would_be(
-    query: str, code: int, says: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    query: str, code: int, says: str, gallery_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["gallery", "--store", store.location, "--query", query, "--out", str(tmp_path / "site")]) == code
+    assert (
+        main(["gallery", "--store", gallery_store.location, "--query", query, "--out", str(tmp_path / "site")]) == code
+    )
     assert says in capsys.readouterr().err
     assert not (tmp_path / "site").exists()
 
 
 def test_a_gallery_is_replaced_and_nothing_else_is(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gallery_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for strange in ("letters", "file"):
         place = tmp_path / strange
         place.mkdir() if strange == "letters" else place.write_text("x")
         if strange == "letters":
             (place / "dear.txt").write_text("x")
-        assert main(["gallery", "--store", store.location, "--out", str(place)]) == 1
+        assert main(["gallery", "--store", gallery_store.location, "--out", str(place)]) == 1
         assert "Give a" in capsys.readouterr().err
         around = str(tmp_path / "missing" / ".." / strange)  # not there before the folder is made
-        assert main(["gallery", "--store", store.location, "--out", around]) == 1
+        assert main(["gallery", "--store", gallery_store.location, "--out", around]) == 1
     assert (tmp_path / "letters" / "dear.txt").read_text() == "x"
-    ask = ["gallery", "--store", store.location, "--out", str(tmp_path / "site"), "--query"]
+    ask = ["gallery", "--store", gallery_store.location, "--out", str(tmp_path / "site"), "--query"]
     assert main([*ask, "select 'mabc_000001' as frame_id"]) == 0
     assert main([*ask, "select 'mdef_000001' as frame_id"]) == 0
     assert [movie["id"] for movie in payload_of(tmp_path / "site", "site")["movies"]] == ["mdef"]
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "letters", "site"]
 
 
-def test_what_breaks_off_leaves_the_former_gallery(store: Store, tmp_path: Path) -> None:
+def test_what_breaks_off_leaves_the_former_gallery(gallery_store: Store, tmp_path: Path) -> None:
     class BrokenOffError(Exception):
         pass
 
     def break_off(done: int, of: int) -> None:
         raise BrokenOffError
 
-    write_site(select_frames(store, None), tmp_path / "site")
+    write_site(select_frames(gallery_store, None), tmp_path / "site")
     before = tree(tmp_path)
     with pytest.raises(BrokenOffError):
-        write_site(select_frames(store, None), tmp_path / "site", break_off)
+        write_site(select_frames(gallery_store, None), tmp_path / "site", break_off)
     assert tree(tmp_path) == before
 
 
