@@ -3,7 +3,7 @@
 from typing import Any
 
 from gallery.shards import ASKED, PIECE_FRAMES, Selection
-from storage.catalog import translated_errors
+from storage.catalog import FIRST_CAPTIONS_SQL, translated_errors
 from storage.partial_reads import frame_facts, rows_with
 from storage.tables import Shot
 from tasks.violation_codes import CODES
@@ -11,14 +11,7 @@ from tasks.violation_codes import CODES
 MOST_WORDS = 1000
 """Labels and actions that the page offers to filter by, the most frequent ones."""
 _SHOWN = "frame_id in (from {asked})"
-_FIRST = """
-create or replace temp view gallery_first as
-select captions.caption_id, captions.frame_id, captions.captioner, captions.error
-from captions left join choices using (caption_id)
-where (choices.rank = 0 and choices.captioner = captions.captioner)
-   or (choices.rank is null and captions.attempt = 0 and captions.candidate = 0)
-"""
-"""The caption that stands for its frame: the first in rank, as in tasks/counted_captions.py."""
+_FIRST = f"create or replace temp view gallery_first as {FIRST_CAPTIONS_SQL}"
 
 
 def overview(selection: Selection, version: str = "") -> dict[str, Any]:

@@ -82,6 +82,13 @@ select choices.captioner as chosen_of, caption_id in (select caption_id from cap
 from choices join captions using (caption_id) join verdicts using (caption_id)
 where choices.chosen
 """
+FIRST_CAPTIONS_SQL = """
+select captions.caption_id, captions.frame_id, captions.captioner, captions.error, captions.plain_text
+from captions left join choices using (caption_id)
+where (choices.rank = 0 and choices.captioner = captions.captioner)
+   or (choices.rank is null and captions.attempt = 0 and captions.candidate = 0)
+"""
+"""The caption that stands for its frame, clean or not: the first in rank, as in tasks/counted_captions.py."""
 FOOTERS_AT_ONCE = 16
 """Footers of an object store are read side by side: each is a round trip."""
 
