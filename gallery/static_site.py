@@ -10,9 +10,6 @@ Made beside its place and put there in one go. The same store gives the same byt
 """
 
 import io
-import os
-import secrets
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +26,7 @@ from gallery.shards import Selection
 from storage.errors import StoreError
 from storage.store import Store, TableRef
 from storage.tables import Frame
+from storage.whole_output import appearing
 
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 320, 240
 THUMBNAIL_QUALITY = 80
@@ -37,7 +35,8 @@ SMALL_PICTURE_BYTES = 24_000
 MEDIA_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"RIFF": "image/webp"}
 """How the pictures begin that are shown. All are called .jpg, as nearly all are: browsers look at the bytes."""
 PAGES = resources.files("gallery").joinpath("site")
-MARK = "index.html"
+PARTS = {"index.html", "site", "data"}
+"""What every gallery holds, by which it is known as one."""
 PICTURES_AT_ONCE = 16
 
 
@@ -60,34 +59,12 @@ def write_site(selection: Selection, folder: Path, tell: Callable[[int, int], No
         raise StoreError(
             f"{selection.store.location} has no frames to show" + (" that the query gives." if selection.query else ".")
         )
-    folder = folder.parent.resolve() / folder.name  # else `missing/../folder` is looked at only once `missing` is made
-    _refuse_strange(folder)
-    draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        draft.mkdir(parents=True)
-        made = _write(selection, draft, tell)
-        _put_in_place(draft, folder)
-    except OSError as error:
-        raise StoreError(f"the gallery cannot be written to {folder}: {error}. Give another place.") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return made
+    with appearing(folder, folder=True, force=True, is_own=_is_gallery) as draft:
+        return _write(selection, draft, tell)
 
 
-def _refuse_strange(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file. Give a folder.")
-    there = {one.name for one in folder.iterdir()} if folder.exists() else set()
-    if there and not {MARK, "site", "data"} <= there:
-        raise StoreError(f"{folder} holds other things than a gallery. Give a new folder, or empty this one.")
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    former = draft.with_name(f"{draft.name}.former")
-    if folder.exists():
-        os.replace(folder, former)
-    os.replace(draft, folder)
-    shutil.rmtree(former, ignore_errors=True)
+def _is_gallery(folder: Path) -> bool:
+    return {one.name for one in folder.iterdir()} >= PARTS
 
 
 def _write(selection: Selection, folder: Path, tell: Callable[[int, int], None]) -> Made:

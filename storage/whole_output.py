@@ -4,10 +4,11 @@ Written under a hidden name beside its place, then renamed. A process that is ki
 next one that writes to the same place sweeps it away.
 """
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,24 @@ from storage.errors import StoreError
 from storage.files import TEMPORARY, draft_name, owner_is_dead, sync_folder
 
 MARK = ".caption-movies-export.json"
-"""Stands in every folder that was written here, and says what it is. Only a folder with it is ever replaced."""
+"""Stands in every folder that an export wrote, and says what it is."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _is_marked(folder: Path) -> bool:
+    return (folder / MARK).is_file()
 
 
 @contextmanager
-def appearing(place: Path, *, folder: bool, force: bool) -> Iterator[Path]:
+def appearing(place: Path, *, folder: bool, force: bool, is_own: Callable[[Path], bool] = _is_marked) -> Iterator[Path]:
     """A draft to write, a folder (made already) or a file; leaving without an error puts it in its place.
 
-    What stands there is replaced with `force` only, and a folder only when it is empty or was written here. Raises
-    StoreError when it may not be replaced, or the place cannot be written.
+    What stands there is replaced with `force` only, and a folder only when it is empty or `is_own` says that it is of
+    the same kind. Raises StoreError when it may not be replaced, or the place cannot be written.
     """
     place = place.parent.resolve() / place.name  # else `missing/../place` is looked at only once `missing` is made
-    _may_take(place, folder=folder, force=force)
     try:
+        _may_take(place, folder=folder, force=force, is_own=is_own)
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place)
         draft = place.parent / draft_name(place.name)
@@ -38,7 +44,12 @@ def appearing(place: Path, *, folder: bool, force: bool) -> Iterator[Path]:
         raise StoreError(f"nothing can be written at {place}: {error}. Give another place.") from error
     try:
         yield draft
+        _may_take(place, folder=folder, force=force, is_own=is_own)  # another process may have written there meanwhile
         _publish(draft, place)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StoreError(f"there is no room for {place}: {error}. Make room, or give another place.") from error
     finally:
         _remove(draft)
 
@@ -48,16 +59,22 @@ def mark(folder: Path, said: Mapping[str, Any]) -> None:
     (folder / MARK).write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _may_take(place: Path, *, folder: bool, force: bool) -> None:
-    if not os.path.lexists(place) or (folder and place.is_dir() and not any(place.iterdir())):
+def _may_take(place: Path, *, folder: bool, force: bool, is_own: Callable[[Path], bool]) -> None:
+    if not os.path.lexists(place):
+        return
+    if place.is_symlink():
+        raise StoreError(f"{place} is a link, and is not replaced. Give the place it leads to, or another one.")
+    if folder and place.is_dir() and not any(place.iterdir()):
         return
     if not force:
         raise StoreError(f"{place} stands there already. Give --force to replace it, or another place.")
-    if place.is_symlink() or place.is_dir() != folder:
+    if place.is_dir() != folder:
         kind = "a folder" if folder else "a file"
         raise StoreError(f"{place} is not {kind} written here, so it is not replaced. Give another place.")
-    if folder and not (place / MARK).is_file():
-        raise StoreError(f"the folder {place} was not written by an export, so it is not replaced. Give another place.")
+    if folder and not is_own(place):
+        raise StoreError(
+            f"the folder {place} was not written by an export like this one, so it is not replaced. Give another place."
+        )
 
 
 def _publish(draft: Path, place: Path) -> None:

@@ -2,6 +2,9 @@
 
 import math
 import shutil
+import signal
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -22,6 +25,8 @@ from storage.store import Store
 from tasks import tags
 from tasks.caption_check import check_against
 from tasks.consistency import check_captions
+from tasks.export_selection import Wanted
+from tasks.exports import export
 
 
 def payload_of(site: Path, name: str) -> dict:
@@ -163,11 +168,15 @@ def test_a_query_of_no_use_is_answered_with_what_would_be(
 def test_a_gallery_is_replaced_and_nothing_else_is(
     gallery_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for strange in ("letters", "file"):
+    export(gallery_store, "webdataset", str(tmp_path / "export"), Wanted(quarantined=True))
+    (tmp_path / "link").symlink_to(tmp_path / "export")
+    for strange in ("letters", "file", "export", "link"):
         place = tmp_path / strange
-        place.mkdir() if strange == "letters" else place.write_text("x")
         if strange == "letters":
+            place.mkdir()
             (place / "dear.txt").write_text("x")
+        elif strange == "file":
+            place.write_text("x")
         assert main(["gallery", "--store", gallery_store.location, "--out", str(place)]) == 1
         assert "Give a" in capsys.readouterr().err
         around = str(tmp_path / "missing" / ".." / strange)  # not there before the folder is made
@@ -177,7 +186,27 @@ def test_a_gallery_is_replaced_and_nothing_else_is(
     assert main([*ask, "select 'mabc_000001' as frame_id"]) == 0
     assert main([*ask, "select 'mdef_000001' as frame_id"]) == 0
     assert [movie["id"] for movie in payload_of(tmp_path / "site", "site")["movies"]] == ["mdef"]
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "letters", "site"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["export", "file", "letters", "link", "site"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from gallery.shards import select_frames
+from gallery.static_site import write_site
+from storage.store import Store
+
+write_site(select_frames(Store(sys.argv[1]), None), Path(sys.argv[2]), lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_what_a_killed_one_left_is_swept_away(gallery_store: Store, gallery_site: Path, tmp_path: Path) -> None:
+    place, root = tmp_path / "site", Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", KILLED, gallery_store.location, str(place)], cwd=root)
+    assert (done.returncode, place.exists(), len(list(tmp_path.iterdir()))) == (-signal.SIGKILL, False, 1)
+    write_site(select_frames(gallery_store, None), place)
+    assert [one.name for one in tmp_path.iterdir()] == ["site"]
+    assert tree(place) == tree(gallery_site)
 
 
 def test_what_breaks_off_leaves_the_former_gallery(gallery_store: Store, tmp_path: Path) -> None:
