@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
+from storage.partial_reads import frame_facts
 from storage.store import Store, TableRef, path_of
 from storage.tables import Detection, Failure, Frame
 from tasks.errors import StoreError
@@ -54,7 +53,7 @@ def samples(store: Store, selection: Selection, *, all_frames: bool) -> Iterator
         if waiting[0].movie_id != movie_id:
             continue
         ref = store.ref("frames", shard)
-        if ref is None or waiting[0].frame_id not in _frame_ids(store, ref):
+        if ref is None or waiting[0].frame_id not in {one.frame_id for one in frame_facts(store.files, ref.path)}:
             continue
         detected = _detections(store, shard)
         failed = _failed(store, shard)
@@ -90,11 +89,6 @@ def _shards(store: Store) -> list[tuple[str, str]]:
         ((shard.rpartition("/")[0], shard) for shard in found),
         key=lambda one: (one[0], int(one[1].rpartition("/")[2])),
     )
-
-
-def _frame_ids(store: Store, ref: TableRef) -> set[str]:
-    with store.files.open(ref.path) as source:
-        return set(pq.read_table(source, columns=["frame_id"])["frame_id"].to_pylist())
 
 
 def _detections(store: Store, shard: str) -> dict[str, list[Detection]] | None:

@@ -24,7 +24,8 @@ select captions.frame_id, captions.caption_id, captions.captioner, text, plain_t
        case when captions.error is not null then 'failed' when ok then 'ok' when verdicts.verdict = 'ok' then 'stale'
             else coalesce(verdicts.verdict, 'not checked') end as verdict,
        row_number() over (partition by captions.frame_id, coalesce($captioner, captions.captioner)
-                          order by ok desc, choices.rank nulls last, candidate, attempt) as place
+                          order by ok desc, captions.error is not null, choices.rank nulls last, candidate, attempt
+                         ) as place
 from captions left join verdicts using (caption_id)
 left join (select caption_id from captions_ok) as good using (caption_id)
 left join choices on choices.caption_id = captions.caption_id
@@ -32,13 +33,12 @@ left join choices on choices.caption_id = captions.caption_id
 where $captioner is null or list_contains(string_split($captioner, '+'), captions.captioner)
 """
 """Every caption with its verdict. `place` 1 is the one of its frame that counts, as `choices` says; of a captioner
-written a+b, the one chosen among both."""
+written a+b, the one chosen among both. One that failed has no text, and stands for its frame only where all did."""
 REFERENCES_SQL = """
 select frame_id, reference_id as caption_id, source as captioner, text, plain_text, 0 as candidate, 0 as attempt,
        true as ok, 'ok' as verdict, 1 as place
 from "references" where list_contains($references, source)
 """
-PICKED = "create temp table picked as select distinct {column} as picked_id from asked"
 WHERE_SQL = """
 (len($movies) = 0 or list_contains($movies, frames.movie_id) or list_contains($movies, movies.title))
 and ($every or place is null or place = 1)
@@ -107,6 +107,8 @@ class Selection:
 
     connection: duckdb.DuckDBPyConnection
     wanted: Wanted
+    picked_by: str = ""
+    """The column that the query's answer goes by; its ids stand in a table `picked`. Empty without a query."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Captions of the selection that are not in it, by verdict."""
 
@@ -127,19 +129,10 @@ class Selection:
             "every": wanted.every_candidate, "quarantined": wanted.quarantined,
         }  # fmt: skip
         told = REFERENCES_SQL if wanted.references else CAPTIONS_SQL
-        column = self._picked_column()
-        text = sql.format(
-            told=told, join=join, where=WHERE_SQL,
-            picked=f"and {column} in (select picked_id from picked)" if column else "",
-        )  # fmt: skip
+        picked = f"and {self.picked_by} in (select picked_id from picked)" if self.picked_by else ""
+        text = sql.format(told=told, join=join, where=WHERE_SQL, picked=picked)
         with catalog.translated_errors():
             return self.connection.sql(text, params={one: values[one] for one in values if f"${one}" in text})
-
-    def _picked_column(self) -> str:
-        if self.wanted.query is None:
-            return ""
-        names = self.connection.execute("select column_name from (describe picked_by)").fetchall()
-        return "frames.frame_id" if names == [("frame_id",)] else "caption_id"
 
 
 @contextmanager
@@ -153,16 +146,14 @@ def select(location: str, wanted: Wanted) -> Iterator[Selection]:
         connection.execute(f"set temp_directory = '{scratch}'")
         connection.execute(f"set memory_limit = '{SORT_MEMORY}'")
         _check_names(connection, location, wanted)
-        if wanted.query is not None:
-            _pick(connection, wanted.query)
-        selection = Selection(connection, wanted)
+        selection = Selection(connection, wanted, _pick(connection, wanted.query) if wanted.query is not None else "")
         found = selection._ask(LEFT_OUT_SQL).fetchall()
         selection.left_out.update(dict(found))
         yield selection
 
 
-def _pick(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """The ids that a query answers with, in a table `picked`; `picked_by` says of what."""
+def _pick(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Put the ids that a query answers with into a table `picked`; the column that they are of."""
     asked = catalog.ask(connection, query)
     column = next((one for one in ("caption_id", "frame_id") if one in asked.columns), None)
     if column is None:
@@ -172,7 +163,7 @@ def _pick(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         )
     with catalog.translated_errors():
         asked.project(f'"{column}" as picked_id').distinct().create("picked")
-        connection.execute(f'create temp table picked_by as select 1 as "{column}"')
+    return "frames.frame_id" if column == "frame_id" else column
 
 
 def _check_names(connection: duckdb.DuckDBPyConnection, location: str, wanted: Wanted) -> None:

@@ -38,6 +38,10 @@ class Options:
     template: str = "groundcap-card"
     """Name in tasks/prompts.py of the prompt that chat samples have."""
 
+    def __post_init__(self) -> None:
+        if not self.split.isidentifier():  # it becomes a part of file names
+            raise ConfigError(f"the split is called {self.split!r}; give letters, digits and underscores, as in train.")
+
 
 class Format(Protocol):
     """A module of this package."""
@@ -88,15 +92,22 @@ def export(
             found = _counted(samples(store, selection, all_frames=form.ALL_FRAMES), done, form.DETECTED)
             form.write(found, draft, options or Options())
             if not done.frames:
-                left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
-                raise ExchangeError(
-                    f"nothing of {store.location} is to be exported; captions left out: {left or 'none'}. "
-                    "Ask for others, or take those with --quarantined."
-                )
+                raise _nothing(store, done)
             if form.FOLDER:
                 mark(draft, {"format": name.replace("-", "_"), "version": VERSION, "frames": done.frames,
                              "captions": done.captions, "left_out": dict(done.left_out)})  # fmt: skip
     return done
+
+
+def _nothing(store: Store, done: Exported) -> ExchangeError:
+    left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
+    remedy = "Ask for others, or take more with --quarantined or --every-candidate."
+    if done.undetected:
+        left += f"{'; ' if left else ''}frames on which no detector worked: {done.undetected}"
+        remedy = "Detect in them first: caption-movies caption."
+    return ExchangeError(
+        f"nothing of {store.location} is to be exported; captions left out: {left or 'none'}. {remedy}"
+    )
 
 
 def _counted(found: Iterator[Sample], done: Exported, detected: bool) -> Iterator[Sample]:
