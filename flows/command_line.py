@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.bring_data import add_commands
+from flows.check_machine import add_doctor
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
@@ -45,7 +46,7 @@ EXIT_CODES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script. Gives the exit code."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except CaptionMoviesError as error:
@@ -67,7 +68,8 @@ def _speak_to_nobody() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
     parser = argparse.ArgumentParser(
         prog="caption-movies", description="Movies in, verified grounded captions in a Parquet store out.",
         epilog=EXIT_CODES,
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     add_train(lambda name, text: _command(commands, name, text), _store_option)
+    add_doctor(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 

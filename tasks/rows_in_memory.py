@@ -5,11 +5,11 @@ to be free is not asked: in a batch of another size sums are rounded in another 
 good as equal the other one may be chosen. So the same work on the same machine has the same batches, and captions.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from tasks import machine
 from tasks.continuous_batching import PROMPT_TOKENS
 
 MOST_ON_GPU, MOST_ON_CPU = 128, 32
@@ -33,8 +33,6 @@ def rows_that_fit(text: Any, tokens: int, weights: int) -> int:
     device = text.norm.weight.device
     most, usable = (MOST_ON_GPU, USABLE_ON_GPU) if device.type == "cuda" else (MOST_ON_CPU, USABLE_ON_CPU)
     memory = memory_bytes(device)
-    if memory is None:
-        return most
     room = memory * usable - weights - _reading_bytes(text)
     fitting = min(most, max(1, int(room / _row_bytes(text, tokens))))
     return int(2 ** (fitting.bit_length() - 1))
@@ -60,21 +58,9 @@ def weight_bytes(model: Any) -> int:
     return sum(one.numel() * one.element_size() for one in tensors.values())
 
 
-def memory_bytes(device: torch.device) -> int | None:
-    """All memory of a device, in use or not; None where it is not said. In main memory no more than the control group's
-    limit.
-    """
+def memory_bytes(device: torch.device) -> int:
+    """All memory of a device, in use or not; of main memory no more than the control group's limit."""
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
         return int(total)
-    said = Path("/proc/meminfo")
-    if not said.exists():
-        return None
-    (line,) = [one for one in said.read_text().splitlines() if one.startswith("MemTotal:")]
-    return min([int(line.split()[1]) * 1024, *_limit_of_group()])
-
-
-def _limit_of_group(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """Bytes that this process's control group may take, where it has a limit."""
-    most = folder / "memory.max"
-    return [int(most.read_text())] if most.exists() and most.read_text().strip().isdigit() else []
+    return machine.memory_bytes()[0]

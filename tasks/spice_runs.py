@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks import machine
 from tasks.errors import MetricUnavailableError, TransientError
 from tasks.java_metrics import coco_folder, jvm
 from tasks.metrics import Pair
@@ -73,23 +74,7 @@ def heap_mb(free: int | None = None) -> int:
 
 def free_mb() -> int:
     """Megabytes of memory that are free, inside a container those it may still take."""
-    found = []
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) // 1024)
-    limit, taken = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
-    if limit and taken and limit[0].isdigit():
-        found.append((int(limit[0]) - int(taken[0])) >> 20)
-    if not found:  # not Linux: half of what is built in
-        found.append((os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20) // 2)
-    return max(0, min(found))
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+    return machine.memory_bytes()[1] >> 20
 
 
 def _run(batch: Sequence[Pair], jars: Sequence[Path], heap: int, threads: int, timeout_seconds: float) -> list[float]:

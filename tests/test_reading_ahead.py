@@ -175,14 +175,3 @@ class TestRowsThatFit:
 
     def test_a_row_of_pixtral_12b_is_a_quarter_of_a_gigabyte(self) -> None:
         assert rows_in_memory._row_bytes(self.pixtral_12b(), 1500) == 1500 * 163_840 + 16 * 131_072
-
-    def test_where_memory_is_not_said_it_is_the_most(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rows_in_memory, "memory_bytes", lambda _device: None)
-        assert rows_that_fit(self.pixtral_12b(), 1500, 0) == rows_in_memory.MOST_ON_CPU
-
-    def test_the_control_groups_limit_counts(self, tmp_path: Path) -> None:
-        assert rows_in_memory._limit_of_group(tmp_path) == []
-        (tmp_path / "memory.max").write_text("1000\n")
-        assert rows_in_memory._limit_of_group(tmp_path) == [1000]
-        (tmp_path / "memory.max").write_text("max\n")
-        assert rows_in_memory._limit_of_group(tmp_path) == []

@@ -48,6 +48,9 @@ CUTS = 2
 """A caption that keeps to the grammar until it is cut off has so many `<` too many at most: a tag's two brackets."""
 HALF_A_CHARACTER = "\ufffd"
 """What servers write for the bytes of a character that was cut off."""
+TRIAL_ANSWER, TRIAL_TOKENS = "grammars", 16
+TRIAL_GRAMMARS = {"ebnf": 'root ::= "{}"', "lark": 'start: "{}"'}
+"""By dialect."""
 PNG_LEVEL = 1
 """Of zlib: a higher one costs far more time than it saves."""
 
@@ -111,6 +114,35 @@ def load(config: CaptionConfig) -> "ServerCaptioner":
             "grammar)."
         )
     return ServerCaptioner(server, config, model)
+
+
+def try_grammar(config: CaptionConfig) -> bool:
+    """Whether the server, asked one question of a few tokens, keeps to a grammar; False where none is asked of it.
+
+    Raises what `load` raises, ConfigError where the server passes over the grammar, and what asking raises.
+    """
+    captioner = load(config)
+    if config.decoding != "constrained":
+        return False
+    grammar = TRIAL_GRAMMARS[captioner.server.config.grammar_dialect].format(TRIAL_ANSWER)
+    body = {
+        "model": config.adapter or config.checkpoint,
+        "messages": [{"role": "user", "content": "What is one and one?"}],
+        "max_tokens": TRIAL_TOKENS,
+        "temperature": 0,
+        "seed": 0,
+    } | captioner.field_with(grammar)
+    question = Question(lambda: body, lambda said: read_completion(said).text or "", 0, threading.Event())
+    try:
+        said = captioner.server.submit(question).result()
+    except RefusedError as error:
+        raise ConfigError(f"asked with a grammar, {error}. Correct grammar_field in [caption.server].") from error
+    if said != TRIAL_ANSWER:
+        raise ConfigError(
+            f"the server did not keep to a grammar that permits {TRIAL_ANSWER!r} alone: it said {said[:80]!r}. Correct "
+            "grammar_field and grammar_dialect in [caption.server], or serve the model with vLLM or SGLang."
+        )
+    return True
 
 
 def _grammar_field(server: ChatServer, model: Mapping[str, Any]) -> str:
@@ -197,9 +229,11 @@ class ServerCaptioner:
     def _grammar(self, request: CaptionRequest) -> dict[str, Any]:
         """The field with the grammar of the request's frame."""
         dialect = self.server.config.grammar_dialect
-        said: Any = tag_grammar.text_for(request.detections, dialect)
-        if dialect == "lark":
-            said = LARK_LINE + said
+        return self.field_with(tag_grammar.text_for(request.detections, dialect))
+
+    def field_with(self, grammar: str) -> dict[str, Any]:
+        """A grammar in the field in which the server reads it."""
+        said: Any = LARK_LINE + grammar if self.server.config.grammar_dialect == "lark" else grammar
         for name in reversed(_grammar_field(self.server, self.model).split(".")):
             said = {name: said}
         return dict(said)
