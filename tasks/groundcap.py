@@ -20,14 +20,13 @@ from PIL import Image as Pillow
 
 from storage.store import Store
 from storage.tables import Box, Detection
-from tasks import tags
 from tasks.coco_panoptic import THINGS
 from tasks.errors import ReferencesError
 from tasks.frame_work import UNREADABLE
 from tasks.given_files import cannot_open
 from tasks.imported_movies import CATEGORIES, OTHER, Brought, Picture, bring_movie, check_name
 from tasks.object_naming import clean_label
-from tasks.reference_files import Bad
+from tasks.reference_files import Bad, caption_text
 
 COLUMNS = ("id", "image", "detections", "caption", "human_annotated")
 ROWS_AT_ONCE = 64
@@ -130,9 +129,7 @@ def _row(said: Mapping[str, Any]) -> Picture:
             width, height = opened.size
     except UNREADABLE as error:
         raise ValueError(f"column image is no picture ({error})") from error
-    caption = said["caption"]
-    if not caption or not any(map(str.isalnum, tags.strip(caption))):
-        raise ValueError("column caption is empty or without words")
+    caption = caption_text(said["caption"], "column caption")
     if said["human_annotated"] is None:
         raise ValueError("column human_annotated is null")
     found = tuple(_object(one, number) for number, one in enumerate(said["detections"] or []))

@@ -10,9 +10,10 @@ import io
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
@@ -36,6 +37,8 @@ at the movie it was at."""
 REMEMBERED = 1000
 """Rows left out that are remembered with their reason; the others are counted."""
 CATEGORIES = {clean_label(label): number for number, label in enumerate(LABELS)}
+PARTLY = "pictures' detections, for others of their shard have none: caption detects in all of them"
+"""Said where a dataset has detections of some pictures only."""
 OTHER = -1
 """Category id of a label that is none of COCO's."""
 KEPT_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -196,13 +199,13 @@ def bring_movie(
     row = _movie(movie_id, title, shards, len(known), size, last)
     config = _Import(name=name, rows=row.sha256, detected=last.objects is not None)
     output = store.output([Movie], stage="import", shard=movie_id, version=VERSION, config=config)
-    there = store.files.under(f"references/movie_id={movie_id}")
-    stale = [path for path in there if not output.is_current()]  # they are about other pictures
+    current = output.is_current()
+    stale = [] if current else store.files.under(f"references/movie_id={movie_id}")  # they are about other pictures
     for path in {*stale, *(path_of("references", f"{movie_id}/{one}") for one in sources if one not in references)}:
         store.files.delete(path)
     for source, told in references.items():
         brought.references[source] += write_references(movie_id, told, store, source).rows
-    if not output.is_current():
+    if not current:
         with output.writer() as write:
             write(row)
     brought.movies += 1
@@ -234,6 +237,8 @@ def _write_shard(
     if not detected:
         _forget_imported_detections(shard, store)
         brought.undetected += len(rows)
+        if given := sum(picture.objects is not None for _, picture in rows):
+            brought.notes[PARTLY] += given
         return digest
     detections = store.output(
         [Detection], stage="import", shard=shard, version=VERSION, config=config, inputs=[frames.fingerprint]
@@ -290,21 +295,7 @@ def _movie(movie_id: str, title: str, shards: list[str], frames: int, size: int,
     )
 
 
-def grouped(pictures: Iterator[tuple[str, Picture]], importer: Importer) -> None:
+def grouped(pictures: Iterable[tuple[str, Picture]], importer: Importer) -> None:
     """Give an importer (group, picture) pairs; pictures that follow each other in one group are its movie."""
-    waiting = next(pictures, None)
-    while waiting is not None:
-        group, after = waiting[0], list[tuple[str, Picture]]()
-
-        def of_group(
-            first: tuple[str, Picture], group: str = group, after: list[tuple[str, Picture]] = after
-        ) -> Iterator[Picture]:
-            yield first[1]
-            for one in pictures:
-                if one[0] != group:
-                    after.append(one)
-                    return
-                yield one[1]
-
-        importer.add(group, of_group(waiting))
-        waiting = after[0] if after else None
+    for group, pairs in groupby(pictures, key=itemgetter(0)):
+        importer.add(group, (picture for _, picture in pairs))

@@ -111,12 +111,16 @@ def _captions(row: Mapping[str, Any]) -> list[str]:
         raise ValueError(f"no column {' or '.join(TEXT_COLUMNS)}")
     found = row[column]
     texts = found if isinstance(found, list) and found else [found]
-    for text in texts:
-        if not isinstance(text, str) or not any(map(str.isalnum, tags.strip(text))):
-            raise ValueError(f"{column} is empty, without words or no text")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{column} holds half a character (a lone surrogate), which is no text")
-    return texts
+    return [caption_text(text, column) for text in texts]
+
+
+def caption_text(found: object, where: str) -> str:
+    """A caption that can be used, as it is. Raises ValueError, which says `where`, for what is none."""
+    if not isinstance(found, str) or not any(map(str.isalnum, tags.strip(found))):
+        raise ValueError(f"{where} is empty, without words or no text")
+    if any("\ud800" <= character <= "\udfff" for character in found):
+        raise ValueError(f"{where} holds half a character (a lone surrogate), which is no text")
+    return found
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:

@@ -98,7 +98,7 @@ def import_references(path: str, store: Store, source: str) -> Imported:
     caption without a letter or digit is one: no metric can compare with it. Rows of no frame in the store are left out
     and counted; when all are, ReferencesError says so. Raises ConfigError for a `source` that is no name.
     """
-    _check_source(source)
+    check_source(source)
     told, bad = [], []
     for one in read_file(Path(path)):
         told.append(one) if isinstance(one, Told) else bad.append(one)
@@ -116,7 +116,7 @@ def import_captions(location: str, captioner: str, store: Store, source: str) ->
     The other store may be this one. Frames are the same when movie and time are. Raises ReferencesError when there are
     none, StoreError when there is no store, ConfigError for a `source` that is no name.
     """
-    _check_source(source)
+    check_source(source)
     with catalog.connect(location) as other:
         rows = other.execute(CHOSEN_SQL, {"captioner": captioner}).fetchall()
         if not rows:
@@ -133,8 +133,14 @@ def import_captions(location: str, captioner: str, store: Store, source: str) ->
     return _import(told, location, store, source, index)
 
 
-def _check_source(source: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", source):
+def is_source(name: object) -> bool:
+    """Whether somebody who writes references may be called so: it is part of a file's name."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None
+
+
+def check_source(source: str) -> None:
+    """Raises ConfigError for what cannot be a source's name."""
+    if not is_source(source):
         raise ConfigError(f"source is {source!r}; it has to be letters, digits, dots, dashes and underscores.")
 
 

@@ -20,6 +20,7 @@ from storage.store import Store
 from tasks import backends
 from tasks.errors import ExchangeError
 from tasks.imported_movies import Brought, Importer, check_name
+from tasks.references import check_source
 
 ORDER = ("groundcap", "webdataset", "coco", "huggingface", "images")
 """In which order formats are asked whether a path is theirs: pictures lie in folders of other formats too."""
@@ -60,13 +61,15 @@ def import_data(
     """Bring datasets of one format into a store. Movies are called `<name>_<what the dataset holds together>`.
 
     `name` is the format's unless given; `form` is found out unless given. Raises UnknownNameError for a format that is
-    not there, ConfigError for a name that is none, ExchangeError when nothing can be used.
+    not there, ConfigError for a name or source that is none, ExchangeError when nothing can be used.
     """
     chosen = form.replace("-", "_") if form else _recognised(paths)
     module = load(chosen)
     importer = Importer(store, name or chosen)
     check_name(importer.name)
-    module.bring(paths, importer, options or Options())
+    told = options or Options()
+    check_source(told.source)
+    module.bring(paths, importer, told)
     brought = importer.brought
     if not brought.frames:
         first = brought.left_out[0] if brought.left_out else None

@@ -21,11 +21,12 @@ from tasks.errors import ExchangeError, PanopticError
 from tasks.imported_detections import Found, check_box, number_objects
 from tasks.imported_movies import Importer, Picture, readable
 from tasks.imports import Options
-from tasks.imports.webdataset import caption_text
 from tasks.json_streams import items
 from tasks.masks import encode_regions, from_coco
 from tasks.object_naming import Segment, clean_label, name_objects
 from tasks.panoptic_files import PanopticFile, annotated
+from tasks.reference_files import caption_text
+from tasks.references import is_source
 
 CROWDS = "crowd regions, which are no single objects"
 KINDS = ("segments_info", "caption", "bbox", "segmentation")
@@ -160,7 +161,7 @@ class CocoFile:
             raise ValueError(f"{name} is {width}x{height}, the file says {stated[0]}x{stated[1]}")
         told = self._told(image_id)
         captions = tuple(
-            (self._source(one), caption_text(one.get("grounded_caption", one["caption"])))
+            (self._source(one), caption_text(one.get("grounded_caption", one["caption"]), "its caption"))
             for kind, one in told if kind == "caption"
         )  # fmt: skip
         objects = self.objects(image_id, width, height) if detected else None
@@ -168,7 +169,7 @@ class CocoFile:
 
     def _source(self, told: Mapping[str, Any]) -> str:
         by = told.get("captioner")
-        return by if isinstance(by, str) and by.replace("-", "").replace("_", "").isalnum() else self.options.source
+        return str(by) if is_source(by) else self.options.source
 
     def _told(self, image_id: str) -> list[tuple[str, Any]]:
         rows = self.spool.execute("select kind, said from annotations where image = ? order by place", (image_id,))

@@ -7,16 +7,14 @@ An image is the frame whose picture has its `file_name`, such as <frame_id>.jpg;
 import hashlib
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow.parquet as pq
-
-from storage.store import Store, TableRef, path_of
+from storage.partial_reads import frame_facts
+from storage.store import path_of
 from storage.tables import Detection
 from tasks.errors import ExchangeError, PanopticError
 from tasks.frame_index import FrameIndex, NoFrameError
@@ -26,6 +24,8 @@ from tasks.imports.coco import CocoFile, spooled
 
 VERSION = 1
 UNNAMED = "frames that the file does not name: nothing is detected in them"
+Named = dict[str, tuple[CocoFile, str]]
+"""frame_id to the file that names it, and the image's id there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +41,20 @@ def fits(path: Path) -> bool:
 
 
 def bring(paths: Sequence[str], importer: Importer, options: Options) -> None:
-    """Write the detections of every shard that a file names frames of. Raises ExchangeError where it names none."""
+    """Write the detections of every shard that the files, taken together, name frames of. Raises ExchangeError."""
     index = FrameIndex.of(importer.store)
-    for path in map(Path, paths):
-        with TemporaryDirectory() as scratch, closing(sqlite3.connect(Path(scratch) / "sorted")) as spool:
-            file = CocoFile(path, path.parent, spool, spooled(path, spool), importer, options)
-            named = _named(file, index)
-            by_shard: dict[str, list[str]] = defaultdict(list)
-            for frame_id in named:
-                by_shard[index.shards[frame_id]].append(frame_id)
-            for shard in sorted(by_shard):
-                _write(shard, named, file, importer)
+    named: Named = {}
+    with ExitStack() as open_files:
+        for path in map(Path, paths):
+            scratch = open_files.enter_context(TemporaryDirectory())
+            spool = open_files.enter_context(closing(sqlite3.connect(Path(scratch) / "sorted")))
+            _name(CocoFile(path, path.parent, spool, spooled(path, spool), importer, options), index, named)
+        for shard in sorted({index.shards[frame_id] for frame_id in named}):
+            _write(shard, named, importer)
 
 
-def _named(file: CocoFile, index: FrameIndex) -> dict[str, str]:
-    """frame_id to image id. Images of no frame are left out and named."""
-    named: dict[str, str] = {}
+def _name(file: CocoFile, index: FrameIndex, named: Named) -> None:
+    """Add the frames that a file names. Images of no frame are left out and named."""
     for image_id, name in _images(file.spool):
         try:
             frame_id = index.by_picture(name)
@@ -64,9 +62,10 @@ def _named(file: CocoFile, index: FrameIndex) -> dict[str, str]:
             file.importer.brought.leave_out(f"{file.path.name}: image {image_id}", str(error))
             continue
         if frame_id in named:
-            raise ExchangeError(f"{file.path} has two images of frame {frame_id}: {named[frame_id]} and {image_id}.")
-        named[frame_id] = image_id
-    return named
+            other, known = named[frame_id]
+            where = f"{file.path} has" if other is file else f"{other.path} and {file.path} have"
+            raise ExchangeError(f"{where} two images of frame {frame_id}: {known} and {image_id}.")
+        named[frame_id] = file, image_id
 
 
 def _images(spool: sqlite3.Connection) -> Iterator[tuple[str, str]]:
@@ -80,23 +79,24 @@ def _images(spool: sqlite3.Connection) -> Iterator[tuple[str, str]]:
             yield image_id, str(json.loads(image_id))
 
 
-def _write(shard: str, named: dict[str, str], file: CocoFile, importer: Importer) -> None:
+def _write(shard: str, named: Named, importer: Importer) -> None:
     store, brought = importer.store, importer.brought
     frames = store.ref("frames", shard)
     if frames is None:
         raise ExchangeError(f"the frames of {shard} are gone from {store.location}. Import again.")
     rows: list[Detection] = []
-    for frame_id, width, height in _sizes(store, frames):
+    for frame in frame_facts(store.files, frames.path):
         brought.frames += 1
-        if frame_id not in named:
+        if frame.frame_id not in named:
             brought.notes[UNNAMED] += 1
             continue
+        file, image_id = named[frame.frame_id]
         try:
-            found = file.objects(named[frame_id], width, height)
+            found = file.objects(image_id, frame.width, frame.height)
         except (ValueError, PanopticError) as error:
-            brought.leave_out(f"{file.path.name}: image {named[frame_id]}", str(error))
+            brought.leave_out(f"{file.path.name}: image {image_id}", str(error))
             continue
-        rows += [replace(one, frame_id=frame_id) for one in found]
+        rows += [replace(one, frame_id=frame.frame_id) for one in found]
     digest = hashlib.sha256(json.dumps([asdict(one) for one in rows]).encode()).hexdigest()
     output = store.output(
         [Detection], stage="import", shard=shard, version=VERSION, config=_Import(rows=digest),
@@ -109,9 +109,3 @@ def _write(shard: str, named: dict[str, str], file: CocoFile, importer: Importer
                 write(one)
     store.files.delete(path_of("failures", shard, stage="detect"))  # what our detector failed on is detected now
     brought.detections += len(rows)
-
-
-def _sizes(store: Store, frames: TableRef) -> list[tuple[str, int, int]]:
-    with store.files.open(frames.path) as source:
-        table = pq.read_table(source, columns=["frame_id", "width", "height"])
-    return list(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))

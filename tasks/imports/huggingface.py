@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import tags
 from tasks.errors import ExchangeError, MissingExtraError
 from tasks.imported_movies import Importer, Picture, readable
 from tasks.imports import Options
+from tasks.reference_files import caption_text
 
 CAPTIONS = ("caption", "captions", "text", "texts", "sentence", "sentences", "reference", "references")
 """Columns that captions may stand in, and those that begin like the first, as caption_0. All of them are taken."""
@@ -70,7 +70,7 @@ def _rows(datasets: Any, path: str, split: str) -> Any:
 def _pictures(
     path: str, rows: Any, column: str, captions: Sequence[str], importer: Importer, options: Options
 ) -> Iterator[Picture]:
-    for number, row in enumerate(rows):
+    for number, row in enumerate(_read_on(path, rows)):
         try:
             name, found = _bytes(row[column], Path(path))
             content, width, height = readable(found)
@@ -79,6 +79,14 @@ def _pictures(
             importer.brought.leave_out(f"{path} row {number + 1}", str(error))
             continue
         yield Picture(str(number), name or f"{number:08d}.", content, width, height, captions=told)
+
+
+def _read_on(path: str, rows: Any) -> Iterator[Any]:
+    """The rows. Raises ExchangeError where they break off: a damaged file, a hub that is gone."""
+    try:
+        yield from rows
+    except (OSError, ValueError) as error:
+        raise ExchangeError(f"{path} cannot be read to its end: {error}. Get it anew, or try again.") from error
 
 
 def _bytes(found: Any, folder: Path) -> tuple[str, bytes]:
@@ -97,7 +105,4 @@ def _bytes(found: Any, folder: Path) -> tuple[str, bytes]:
 def _texts(found: Any, column: str) -> list[str]:
     """Raises ValueError for what is no caption; null is none."""
     texts = found if isinstance(found, list) else [] if found is None else [found]
-    for text in texts:
-        if not isinstance(text, str) or not any(map(str.isalnum, tags.strip(text))):
-            raise ValueError(f"column {column} is empty, without words or no text")
-    return texts
+    return [caption_text(text, f"column {column}") for text in texts]

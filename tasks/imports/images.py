@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.errors import ExchangeError
 from tasks.imported_movies import Brought, Importer, Picture, readable
 from tasks.imports import Options
+from tasks.reference_files import caption_text
 
 ENDINGS = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
 
@@ -52,9 +53,10 @@ def _pictures(folder: Path, names: Sequence[str], brought: Brought, options: Opt
 
 
 def _caption(path: Path) -> str:
-    """Raises ValueError for what is no text."""
+    """Empty where there is none. Raises ValueError for what is no caption."""
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        told = path.read_text(encoding="utf-8-sig").strip()
+        return caption_text(told, f"its caption {path.name}") if told else ""
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:

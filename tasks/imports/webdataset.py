@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from storage.tables import Detection
-from tasks import tags
 from tasks.errors import ExchangeError
 from tasks.imported_detections import own_detections
 from tasks.imported_movies import Importer, Picture, grouped, readable
 from tasks.imports import Options
+from tasks.reference_files import caption_text
+from tasks.references import is_source
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
@@ -28,6 +29,7 @@ MEMBER_BYTES = 256 << 20
 """No picture or caption is larger; a member that says it is would fill the memory."""
 TEXTS = ("caption", "text", "plain_text")
 """Names in JSON that a caption may stand under; the first one there is taken."""
+CAPTION = "its caption"
 Lose = Callable[[str, str], None]
 
 
@@ -135,24 +137,17 @@ def _captions(told: Mapping[str, Any], text: bytes | None, source: str) -> Itera
     if isinstance(listed, list) and listed and all(isinstance(one, Mapping) for one in listed):
         for one in listed:
             by = one.get("captioner")
-            known = isinstance(by, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", by)
-            yield (by if known else source), caption_text(one.get("caption"))
+            yield (by if is_source(by) else source), caption_text(one.get("caption"), CAPTION)
         return
     found: Any = text
     if text is None:
         found = listed if isinstance(listed, list) else next((told[one] for one in TEXTS if told.get(one)), None)
     for one in found if isinstance(found, list) else [found] if found else []:
-        yield source, caption_text(one)
+        yield source, caption_text(_decoded(one), CAPTION)
 
 
-def caption_text(found: Any) -> str:
-    """A caption that can be used. Raises ValueError for what is no caption."""
+def _decoded(found: Any) -> Any:
     try:
-        text = found.decode("utf-8-sig").strip() if isinstance(found, bytes) else found
+        return found.decode("utf-8-sig").strip() if isinstance(found, bytes) else found
     except UnicodeDecodeError as error:
-        raise ValueError(f"its caption is no UTF-8 ({error.reason})") from error
-    if not isinstance(text, str) or not any(map(str.isalnum, tags.strip(text))):
-        raise ValueError("its caption is empty, without words or no text")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("its caption holds half a character (a lone surrogate), which is no text")
-    return text
+        raise ValueError(f"{CAPTION} is no UTF-8 ({error.reason})") from error
