@@ -58,6 +58,11 @@ class Files:
             info.path[skip:] for info in found if info.type == pafs.FileType.File and info.path.endswith(ending)
         )
 
+    def bytes_under(self, prefix: str) -> int:
+        """Bytes of all files below a prefix."""
+        selector = pafs.FileSelector(self.full(prefix), recursive=True, allow_not_found=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders right below a prefix, sorted."""
         found = self.filesystem.get_file_info(pafs.FileSelector(self.full(prefix), allow_not_found=True))

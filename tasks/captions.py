@@ -31,12 +31,12 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     config = captioners.completed(config)
     name = captioner_name(config)
     origin = captioners.identify(config, weights_behind(path_of("captions", frames.shard, name), store))
-    output = _output(frames, detections, store, config, origin)
+    output = output_of(frames, detections, store, config, origin)
     if output.is_current():
         return output.ref
     if not origin.asked:  # finished work is found without the server, work to be done is not
         origin = captioners.identify(config)
-        output = _output(frames, detections, store, config, origin)
+        output = output_of(frames, detections, store, config, origin)
     with output.writer() as write:
         jobs = _jobs(frames, detections, store, config)
         if waiting := [job for job in jobs if job.result is None]:
@@ -53,7 +53,10 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     return output.ref
 
 
-def _output(frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig, origin: Origin) -> Output:
+def output_of(
+    frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig, origin: Origin
+) -> Output:
+    """What captioning a shard makes; `config` as captioners.completed gives it."""
     name = captioner_name(config)
     return store.output(
         [Caption],

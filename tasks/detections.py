@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.store import Store, TableRef
+from storage.store import Output, Store, TableRef
 from storage.tables import Detection, Failure, Frame
 from tasks import detectors
 from tasks.detectors import DetectConfig, Detector
@@ -57,16 +57,7 @@ def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> Tabl
     UnknownNameError when there is no such detector, TransientError when the device is lost, and the detector's own
     error (TransientError for memory) when it fails on every one of several frames: then the frames are not to blame.
     """
-    output = store.output(
-        [Detection, Failure],
-        stage=STAGE,
-        shard=frames.shard,
-        inputs=[frames.fingerprint],
-        config=config,
-        version=VERSION,
-        weights={"detector": detectors.digest(config)},
-        may_vary=True,
-    )
+    output = output_of(frames, store, config)
     if output.is_current():
         return output.ref
     detector = detectors.load(config)
@@ -80,6 +71,20 @@ def detect_objects(frames: TableRef, store: Store, config: DetectConfig) -> Tabl
             for row in rows:
                 write(row)
     return output.ref
+
+
+def output_of(frames: TableRef, store: Store, config: DetectConfig) -> Output:
+    """What detecting in a shard of frames makes. Raises what finding the detector's weights raises."""
+    return store.output(
+        [Detection, Failure],
+        stage=STAGE,
+        shard=frames.shard,
+        inputs=[frames.fingerprint],
+        config=config,
+        version=VERSION,
+        weights={"detector": detectors.digest(config)},
+        may_vary=True,
+    )
 
 
 def _batched(items: Iterable[A], size: int) -> Iterator[list[A]]:

@@ -13,8 +13,9 @@ row in `shots` is then written by the shard in which it ends.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count, islice
 from typing import Any, Literal
 
 from storage.errors import StoreError
@@ -40,6 +41,7 @@ class FramesConfig:
     """Which frames are taken, and how they are stored."""
 
     mode: Literal["keyframes_per_shot", "every_seconds", "every_frame"] = "keyframes_per_shot"
+    """Some frames of each shot, one each so many seconds, or all."""
     keyframes_per_shot: int = 3
     """Near the start, the middle and the end for 3 (MovieNet's rule); n: evenly between."""
     every_seconds: float = 1.0
@@ -47,6 +49,7 @@ class FramesConfig:
     longest_edge: int | None = 1024
     """Pictures are shrunk to this many pixels, never enlarged; 0 or None keeps their size."""
     jpeg_quality: int = 90
+    """Of the stored pictures, 1 to 100."""
     shard_frames: int = 192
     """About so many frames make a shard."""
     shots: ShotsConfig = field(default_factory=ShotsConfig)
@@ -96,21 +99,24 @@ def extract_shard(movie: MovieFile, number: int, store: Store, config: FramesCon
 
 
 def _outputs(movie: MovieFile, number: int, store: Store, config: FramesConfig) -> list[Output]:
-    """The outputs of shards 0 to `number`; each one's fingerprint is an input of the next."""
-    outputs: list[Output] = []
-    for one in range(number + 1):
-        before = outputs[-1].fingerprint if outputs else movie.error or ""
-        outputs.append(
-            store.output(
-                [Frame, Shot],
-                stage="extract",
-                shard=f"{movie.movie_id}/{one:05d}",
-                version=VERSION,
-                config=config,
-                inputs=[movie.sha256, before],
-            )
+    """The outputs of shards 0 to `number`."""
+    return list(islice(outputs_of(movie, store, config), number + 1))
+
+
+def outputs_of(movie: MovieFile, store: Store, config: FramesConfig) -> Iterator[Output]:
+    """The outputs of a movie's shards from 0 on, without end; each one's fingerprint is an input of the next."""
+    before = movie.error or ""
+    for number in count():
+        output = store.output(
+            [Frame, Shot],
+            stage="extract",
+            shard=f"{movie.movie_id}/{number:05d}",
+            version=VERSION,
+            config=config,
+            inputs=[movie.sha256, before],
         )
-    return outputs
+        before = output.fingerprint
+        yield output
 
 
 def _notes_before(before: list[Output], number: int) -> dict[str, Any] | None:
