@@ -4,13 +4,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SKIPPED = "no Chromium on this machine: `make browser` brings one, or CAPTION_MOVIES_BROWSER names its program"
+MISSING = "no Chromium on this machine: `make browser` brings one, or CAPTION_MOVIES_BROWSER names its program"
+NONE_TO_BE_HAD = Path(__file__).parents[1] / "build" / "no-browser"
+"""Left by `make browser` where it tried every way and got none."""
 expect.set_options(timeout=60_000)  # a machine may be busy; what is right is seen at once all the same
 FIRST = "view=frame&frame=mabc_000000"
 AT_FAULT = "view=frame&frame=mabc_000006"
@@ -20,7 +23,10 @@ DESK = {"viewport": {"width": 1280, "height": 900}}
 
 @contextmanager
 def headless_chromium() -> Iterator[tuple[Browser, dict[str, Any]]]:
-    """The browser, and the devices it can play. Skips the test where there is none, and says how to get one."""
+    """The browser, and the devices it can play.
+
+    Where there is none the test fails and says how to get one; it is skipped only where `make browser` got none either.
+    """
     found = os.environ.get("CAPTION_MOVIES_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root Chromium starts in no other way
@@ -29,7 +35,9 @@ def headless_chromium() -> Iterator[tuple[Browser, dict[str, Any]]]:
         except Error as error:
             if found or "Executable doesn't exist" not in str(error):
                 raise
-            pytest.skip(SKIPPED)
+            if NONE_TO_BE_HAD.exists():
+                pytest.skip(NONE_TO_BE_HAD.read_text(encoding="utf-8").strip())
+            pytest.fail(MISSING, pytrace=False)
         try:
             yield browser, playwright.devices
         finally:
