@@ -17,7 +17,8 @@ from pathlib import Path
 
 import av
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+from benchmarks.larger_data import DATA
+
 CLIPS = (
     "videos/cosmos-curate/test_clip_10s.mp4",
     "videos_derived/sintel140_h264.mp4",

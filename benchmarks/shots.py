@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
+from benchmarks.larger_data import DATA
 from tasks.pictures import detection_lines, detection_picture
 from tasks.shot_detection import ShotDetector, ShotsConfig
 
 ROOT = Path(__file__).parents[1]
 LABELS = ROOT / "tests" / "golden" / "shots.json"
-DATA = ROOT.parent / "shared" / "data"
 FRAMES_PER_SECOND = 25.0
 Pictures = Sequence[NDArray[np.uint8]]
 

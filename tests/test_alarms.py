@@ -14,7 +14,6 @@ from storage import catalog
 from storage.checks import check_store
 from storage.store import Store
 from storage.tables import Alarm, Summary
-from tasks import java_metrics
 from tasks.alarms import EQUAL_SHARE, LIMITS, SHARE_EQUAL, Equals, alarms
 from tasks.card_scores import CARD, NOT_COMPUTED, card_table
 from tasks.errors import TransientError
@@ -24,7 +23,6 @@ from tasks.scores import ScoreConfig, former_config, summarise_captions
 
 DATA = Path(__file__).parent / "data" / "captions" / "coco-caption"
 METRICS = [load(name) for name in available()]
-NEEDS_JAVA = pytest.mark.skipif(java_metrics.missing() is not None, reason="the metrics extra is not installed")
 QUICK = ScoreConfig(metrics=["grounding", "bleu", "cider", "length"], resamples=20)
 
 
@@ -82,7 +80,6 @@ def test_too_many_captions_that_are_a_reference(equal: int, compared: int, alarm
         assert f"{equal} of {compared} captions" in alarm.message
 
 
-@NEEDS_JAVA
 def test_people_do_not_write_the_same_sentence() -> None:
     """Why the share is 5 %: none of the 40 captions of COCO's sample equals another of its image."""
     references = json.loads((DATA / "debug.ref.json").read_text())
@@ -121,7 +118,6 @@ def alarms_in(store: Store) -> list[tuple[str, str]]:
         return connection.sql("select code, metric from alarms where captioner = 'c' order by all").fetchall()
 
 
-@NEEDS_JAVA
 def test_captions_that_are_the_references_are_told_by_the_summaries(tmp_path: Path) -> None:
     """The published card's case, computed: captions of a model that has seen the references."""
     store = captioned(tmp_path / "s", copies=20)
@@ -167,7 +163,6 @@ def test_frames_that_were_not_captioned_yet_are_told_beside_the_scores(tmp_path:
     assert told in as_markdown([table])
 
 
-@NEEDS_JAVA
 def test_captions_with_references_are_counted_when_the_program_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +179,6 @@ def test_captions_with_references_are_counted_when_the_program_fails(
     assert (table.captions, table.compared) == (20, 20)
 
 
-@NEEDS_JAVA
 def test_one_copy_of_twenty_is_no_alarm_and_the_file_is_the_same_again(tmp_path: Path) -> None:
     stores = [captioned(tmp_path / name, copies=1) for name in ("s", "t")]
     for store in stores:
@@ -195,7 +189,6 @@ def test_one_copy_of_twenty_is_no_alarm_and_the_file_is_the_same_again(tmp_path:
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@NEEDS_JAVA
 def test_the_settings_of_a_captioner_are_those_it_was_scored_with(tmp_path: Path) -> None:
     store = captioned(tmp_path / "s", copies=1)
     assert former_config("c", store) == QUICK

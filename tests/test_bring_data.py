@@ -21,7 +21,6 @@ from storage import catalog
 from storage.checks import check_store
 from storage.store import Store
 from storage.tables import Detection
-from tasks import java_metrics
 from tasks.errors import ConfigError
 from tasks.masks import encode
 
@@ -148,7 +147,6 @@ def test_panoptic_quality_of_a_file_and_what_does_not_fit(
     assert "no image of" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(java_metrics.missing() is not None, reason="the metrics extra is not installed")
 def test_setup_verifies_and_then_tries_spice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

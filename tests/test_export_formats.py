@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import PIL.Image
 import pytest
@@ -52,7 +53,6 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def test_groundcap_is_read_by_datasets_with_the_card_s_columns(filled: Store, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
     export(filled, "groundcap", str(tmp_path / "set"), Wanted(), Options(split="test"))
     found = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
     assert list(found) == ["test"]
@@ -201,7 +201,6 @@ def test_webdataset_is_plain_tar_in_the_public_naming(
         told = json.load(tar.extractfile("ma_000000.json"))  # type: ignore[arg-type]
     assert told["captions"][0]["caption"] == GOOD
     assert told["detections"][1]["mask"] == asked(filled, "select mask from detections where object_id = 'dog-0'")[0][0]
-    datasets = pytest.importorskip("datasets")
     read = datasets.load_dataset("webdataset", data_files=list(map(str, shards)), cache_dir=str(tmp_path / "cache"))
     assert [row["__key__"] for row in read["train"]] == ["ma_000000", "ma_000001", "mb_000000", "mb_000001"]
     assert read["train"][0]["jpg"].size == (WIDTH, HEIGHT)

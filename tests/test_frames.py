@@ -314,7 +314,8 @@ def test_a_file_that_changed_since_it_was_identified(store: Store, tmp_path: Pat
 def test_datasets_shows_pictures(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(VIDEOS / "sintel140_h264.mp4", store)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    datasets = pytest.importorskip("datasets")
+    import datasets  # here: it takes a second, and reads the environment
+
     files = [str(path) for path in Path(store.location).glob("frames/*/*.parquet")]
     rows = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
     assert isinstance(rows.features["image"], datasets.Image)

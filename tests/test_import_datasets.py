@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +20,6 @@ from tasks.export_selection import Wanted
 from tasks.exports import export
 from tasks.imports import Options, import_data
 from tasks.masks import encode, from_coco
-
-datasets = pytest.importorskip("datasets")
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
 """What keeps a long run as small as a short one is really in force."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from flows import keep_memory_small
-
 REPOSITORY = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.skipif(not keep_memory_small._libc(), reason="only glibc keeps memory for each thread")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory for each thread")
 
 
 @pytest.mark.parametrize("module", ["flows.command_line", "flows.caption_movies"])

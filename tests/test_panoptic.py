@@ -8,15 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from larger_data_help import NEEDS_DATA
 from PIL import Image as Pillow
 from torch.nn.functional import interpolate, pad
 from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil
 
+from benchmarks.larger_data import DATA
 from tasks.masks import encode, encode_regions
 from tasks.panoptic import Content, PanopticMap, panoptic_map
 from toyworld.tiny_detector import build_tiny_detector
 
-GROUND_TRUTH = Path(__file__).parents[2] / "shared" / "data" / "panoptic" / "panopticapi"
+GROUND_TRUTH = DATA / "panoptic" / "panopticapi"
 SIZES = [(240, 426), (426, 240), (97, 131), (384, 384), (16, 16), (1, 5), (720, 1280)]
 OPTIONS = {"threshold": 0.7, "mask_threshold": 0.5, "overlap_mask_area_threshold": 0.8}
 PROCESSOR = Mask2FormerImageProcessorPil(size={"height": 384, "width": 384})
@@ -202,7 +204,7 @@ def ground_truth() -> Iterator[tuple[np.ndarray, list[dict]]]:
         yield channels @ [1, 256, 256**2], one["segments_info"]
 
 
-@pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason="shared/data/panoptic is not beside this checkout")
+@NEEDS_DATA
 def test_areas_and_boxes_equal_cocos_own() -> None:
     segments = 0
     for ids, infos in ground_truth():

@@ -1,14 +1,15 @@
 """Panoptic quality: the rules on small maps, panopticapi's own answers on files, a store's detections, the command."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from larger_data_help import NEEDS_DATA
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.larger_data import DATA
 from tasks.panoptic_files import read_panoptic
 from tasks.panoptic_quality import Counts, count, mean_quality, qualities, total
 from tasks.panoptic_scores import compare_files
@@ -99,7 +100,7 @@ def _brute_force(truth: Map, true_of: dict[int, int], found: Map, found_of: dict
             for number, one in counts.items()}  # fmt: skip
 
 
-GROUND = Path(os.environ.get("CAPTION_MOVIES_TEST_DATA", "test-data")) / "panoptic" / "panopticapi"
+GROUND = DATA / "panoptic" / "panopticapi"
 """panopticapi's sample: two photos' ground truth."""
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "panoptic_quality.json").read_text(encoding="utf-8"))
 """What panopticapi itself answered on these very files; `made` there says which commit."""
@@ -210,7 +211,7 @@ def test_equals_panopticapi_on_drawn_cases_with_void_crowds_and_wrong_areas(seed
     agree(answers(*drawn_case(tmp_path, seed)), GOLDEN["drawn"][str(seed)])
 
 
-@pytest.mark.skipif(not GROUND.is_dir(), reason="panopticapi's sample is not in $CAPTION_MOVIES_TEST_DATA")
+@NEEDS_DATA
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_panopticapi_on_its_own_sample(seed: int, tmp_path: Path) -> None:
     agree(answers(*sample_case(tmp_path, seed)), GOLDEN["sample"][str(seed)])

@@ -49,7 +49,7 @@ def test_image_tokens_are_the_stock_processors(inputs: PixtralInputs) -> None:
 
 def test_the_real_vocabulary_reads_prompt_and_tags(inputs: PixtralInputs) -> None:
     """Pixtral's 131,072 words, and Mistral's own request encoder beside our rendering."""
-    common = pytest.importorskip("mistral_common", reason="mistral-common brings Pixtral's vocabulary")
+    import mistral_common as common
     from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
     from mistral_common.protocol.instruct.messages import SystemMessage, UserMessage
     from mistral_common.protocol.instruct.request import ChatCompletionRequest

@@ -11,7 +11,6 @@ from flows.command_line import main
 from storage.errors import ParametersError
 from storage.store import Store
 from storage.tables import Detection, Metric, Reference, Summary
-from tasks import java_metrics
 from tasks.compare_captioners import compare_captioners
 from tasks.consistency import check_captions
 from tasks.errors import ConfigError, StoreError
@@ -33,7 +32,6 @@ from tasks.resampling import (
 )
 from tasks.scores import ScoreConfig, score_captions, summarise_captions
 
-NEEDS_JAVA = pytest.mark.skipif(java_metrics.missing() is not None, reason="the metrics extra is not installed")
 FRAMES = [f"m_{number:06}" for number in range(600)]
 
 
@@ -174,7 +172,6 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-@NEEDS_JAVA
 def test_summaries_have_intervals_and_say_how_they_were_computed(store: Store) -> None:
     config = ScoreConfig(metrics=QUICK, resamples=200)
     ref = summarise_captions("bad", store, config)
@@ -203,7 +200,6 @@ def test_summaries_have_intervals_and_say_how_they_were_computed(store: Store) -
     assert {row.low for row in store.read(again, Summary) if not row.metric.startswith("distinct")} == {None}
 
 
-@NEEDS_JAVA
 def test_two_captioners_on_the_frames_that_both_have(store: Store) -> None:
     config = ScoreConfig(metrics=QUICK, resamples=200)
     found = {row.metric: row for row in compare_captioners("good", "bad", store, config)}

@@ -17,12 +17,10 @@ from storage import catalog
 from storage.checks import check_store
 from storage.errors import ParametersError
 from storage.store import Store
-from tasks import java_metrics
 from tasks.scores import ScoreConfig
 
 CLIP = Path(__file__).parent / "data" / "videos" / "big_buck_bunny_432_433.webm"
 CARD_ORDER = ["P", "R", "F1", "BLEU-4", "METEOR", "CIDEr", "SPICE", "ROUGE-L", "gMETEOR"]
-NEEDS_JAVA = pytest.mark.skipif(java_metrics.missing() is not None, reason="the metrics extra is not installed")
 QUICK = ScoreConfig(metrics=["grounding", "meteor", "gmeteor", "bleu", "rouge_l", "cider", "spice"], resamples=20)
 ISSUE = "grounding_f1_macro < 0.95 * baseline"
 GOOD = [f'A <gdo class="dog" dog-0>dog</gdo> waits near object number {number}.' for number in range(12)]
@@ -55,7 +53,6 @@ def order_of(said: str) -> list[str]:
     return [row[0] for row in rows if row and row[0] in CARD_ORDER]
 
 
-@NEEDS_JAVA
 @pytest.mark.usefixtures("on_server")
 def test_references_in_a_table_in_the_card_s_order_out(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prefect_environment: dict[str, str]
@@ -84,7 +81,6 @@ def test_references_in_a_table_in_the_card_s_order_out(
     assert (files_of(store), rows_of(store)) == (before, rows), "scored again where all was finished"
 
 
-@NEEDS_JAVA
 @pytest.mark.usefixtures("on_server")
 def test_a_store_s_own_captions_as_references_give_alarms(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--store", str(store), "--references", str(store)]) == 1

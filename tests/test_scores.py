@@ -21,7 +21,6 @@ from tasks.tally import Tally
 
 QUICK = ScoreConfig(metrics=["grounding", "consistent", "bleu", "rouge_l", "cider"])
 """METEOR takes seconds to start; one test here has all of them."""
-NEEDS_JAVA = pytest.mark.skipif(java_metrics.missing() is not None, reason="the metrics extra is not installed")
 MAN = '<gdo class="person" person-0>A man</gdo>'
 
 
@@ -169,7 +168,6 @@ def test_without_references_text_metrics_have_a_reason(store: Store) -> None:
     assert list(store.read(singles, Score)) == []
 
 
-@NEEDS_JAVA
 def test_text_metrics_with_references(store: Store, tmp_path: Path) -> None:
     """All metrics, METEOR too. Only movie ma has references, for its failed caption as well."""
     two_movies(store)
@@ -201,7 +199,6 @@ def test_text_metrics_with_references(store: Store, tmp_path: Path) -> None:
     assert "METEOR 1.5" in signatures["meteor"]
 
 
-@NEEDS_JAVA
 def test_a_failed_caption_scores_zero_whatever_its_references(store: Store) -> None:
     """ROUGE-L makes 1.0 of two empty texts: references without a word may not reach it."""
     two_movies(store)
@@ -220,7 +217,6 @@ def test_a_failed_caption_scores_zero_whatever_its_references(store: Store) -> N
     assert values["rouge_l"] == pytest.approx(0.5)
 
 
-@NEEDS_JAVA
 def test_what_cannot_be_computed_is_not_tried_again(store: Store, tmp_path: Path) -> None:
     """CIDEr needs references of two frames: no other run will have them with the same references."""
     two_movies(store)
@@ -247,7 +243,6 @@ def test_a_tally_does_not_grow_with_its_captions() -> None:
     assert sizes[1] - sizes[0] < 2000, "a byte per caption"
 
 
-@NEEDS_JAVA
 def test_a_program_that_fails_becomes_a_reason_and_is_tried_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

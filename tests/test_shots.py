@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from larger_data_help import NEEDS_DATA
 
-from benchmarks.shots import DATA, DETECTORS, Counts, Truth, labelled, made, ours, read, score
+from benchmarks.larger_data import DATA
+from benchmarks.shots import DETECTORS, Counts, Truth, labelled, made, ours, read, score
 from tasks.errors import ConfigError
 from tasks.shot_detection import LAG, WARM_UP, ShotDetector, ShotsConfig
 
@@ -27,7 +29,7 @@ def test_hand_labelled_clips_in_the_repository(clip: str) -> None:
     assert score(ours(read(VIDEOS / Path(clip).name)), truth) == Counts(len(truth.cuts) + len(truth.fades), 0, 0)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the shared test data is not beside this checkout")
+@NEEDS_DATA
 @pytest.mark.parametrize("half", ["development", "held_out"])
 def test_pooled_f1_over_all_labelled_clips(half: str) -> None:
     clips = list(labelled(half, DATA))
@@ -126,7 +128,7 @@ def test_scoring() -> None:
     assert Counts(3, 1, 1).f1 == pytest.approx(0.75)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the shared test data is not beside this checkout")
+@NEEDS_DATA
 def test_made_sequences_are_the_same_every_time() -> None:
     first, second = (next(made("held_out", DATA)) for _ in range(2))
     assert first[2] == second[2]
