@@ -19,10 +19,12 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from storage.errors import StoreError
+from storage.errors import StoreError, TransientError
 
 TEMPORARY = ".tmp"
 """Ending of unfinished files: no `*.parquet` glob ever sees one."""
+PARQUET_SAYS = ("thrift", "Parquet", "decompress", "Corrupt", "page header", "BYTE_ARRAY", "flatbuffers")
+"""Words by which an error of an object store's file is known as one of its content."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,32 @@ class Files:
     def open(self, path: str) -> pa.NativeFile:
         """Open for random reading. Raises FileNotFoundError."""
         return self.filesystem.open_input_file(self.full(path))
+
+    @contextlib.contextmanager
+    def reading(self, path: str) -> Iterator[None]:
+        """What goes wrong while a file is opened and read, told as ours.
+
+        Raises StoreError for one that is gone or damaged, TransientError or OSError for a place that cannot be reached.
+        """
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is gone from {self.root}. Run again to make it anew.") from error
+        except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
+            self._raise_if_unreachable(error)
+            why = " ".join(str(error).split()).rstrip(". ")
+            raise StoreError(f"{path} in {self.root} is damaged: {why}. Delete it and run again.") from error
+
+    def _raise_if_unreachable(self, error: Exception) -> None:
+        """An outage must not count as damage: finished work would be done again. Parquet's own errors are no OSErrors,
+        or such without a number; the operating system's have one, an object store's have none either.
+        """
+        if not isinstance(error, OSError):
+            return
+        if not self.is_local and not any(word in str(error) for word in PARQUET_SAYS):
+            raise TransientError(f"{self.root} cannot be reached: {error}") from error
+        if error.errno:
+            raise error
 
     def under(self, prefix: str, ending: str = ".parquet") -> list[str]:
         """Paths of the files below a prefix with an ending, sorted."""

@@ -5,10 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import StoreError
 from storage.files import Files
 from storage.parquet import read_rows
 from storage.tables import Row
@@ -62,7 +60,7 @@ def rows_with(files: Files, path: str, row: type[R], column: str, wanted: Set[st
         groups = [at for at in range(file.num_row_groups) if _may_hold(file.metadata.row_group(at), place, low, high)]
     if not groups:
         return
-    with files.open(path) as source:
+    with files.reading(path), files.open(path) as source:
         for one in read_rows(source, row, name=path, row_groups=groups):
             if getattr(one, column) in wanted:
                 yield one
@@ -75,10 +73,5 @@ def _may_hold(group: pq.RowGroupMetaData, place: int, low: str, high: str) -> bo
 
 @contextmanager
 def _opened(files: Files, path: str) -> Iterator[pq.ParquetFile]:
-    try:
-        with files.open(path) as source, pq.ParquetFile(source) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is gone from the store. Run again to make it anew.") from error
-    except pa.ArrowInvalid as error:
-        raise StoreError(f"{path} is damaged: {error}. Delete it and run again.") from error
+    with files.reading(path), files.open(path) as source, pq.ParquetFile(source) as file:
+        yield file

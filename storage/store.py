@@ -20,9 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
-from storage.errors import StoreError, TransientError
+from storage.errors import StoreError
 from storage.files import Files, open_files
 from storage.parquet import TableWriter, read_footer, read_rows
 from storage.tables import BY_CAPTIONER, Row, StageRun
@@ -112,27 +110,15 @@ class Store:
 
         Raises StoreError for one that is damaged, TransientError or OSError when the place cannot be reached now.
         """
-        try:
-            with self.files.open(path) as source:
-                values = read_footer(source)
-        except FileNotFoundError:
-            return None
-        except (pa.ArrowInvalid, OSError) as error:
-            self._raise_if_unreachable(error)
-            raise StoreError(f"{path} in {self.location} is damaged: {error}. Delete it and run again.") from error
+        with self.files.reading(path):
+            try:
+                with self.files.open(path) as source:
+                    values = read_footer(source)
+            except FileNotFoundError:
+                return None
         if "caption_movies" not in values:
             raise StoreError(f"{path} in {self.location} was not written by caption-movies. Move it elsewhere.")
         return Footer(**json.loads(values["caption_movies"]))
-
-    def _raise_if_unreachable(self, error: Exception) -> None:
-        """An outage must not count as damage: finished work would be done again. Parquet's own errors are ArrowInvalid,
-        or OSErrors that name its parts; the operating system's have a number, an object store's neither.
-        """
-        if isinstance(error, pa.ArrowInvalid) or "thrift" in str(error) or "Parquet" in str(error):
-            return
-        if not self.files.is_local:
-            raise TransientError(f"{self.location} cannot be reached: {error}") from error
-        raise error
 
     def ref(self, table: str, shard: str, captioner: str = "", stage: str = "") -> TableRef | None:
         """The live file of a table's shard, by that stage where there are two; None when there is none."""
@@ -141,12 +127,10 @@ class Store:
         return TableRef(table, shard, path, footer.rows, footer.fingerprint, captioner) if footer else None
 
     def read(self, ref: TableRef, row: type[R], *, batch_size: int = 1024) -> Iterator[R]:
-        """The rows behind a reference. Raises StoreError when the file is gone or is not of this table."""
-        try:
-            source = self.files.open(ref.path)
-        except FileNotFoundError as error:
-            raise StoreError(f"{ref.path} is gone from {self.location}. Run again to make it anew.") from error
-        with source:
+        """The rows behind a reference. Raises StoreError when the file is gone, damaged or not of this table,
+        TransientError or OSError when the place cannot be reached now.
+        """
+        with self.files.reading(ref.path), self.files.open(ref.path) as source:
             yield from read_rows(source, row, name=ref.path, batch_size=batch_size)
 
 

@@ -22,6 +22,7 @@ from storage.checks import check_store
 from storage.errors import SchemaError, StoreError, TransientError
 from storage.files import Files, open_files
 from storage.parquet import columns, schema, to_table
+from storage.partial_reads import frame_facts, rows_with
 from storage.store import Output, Store, path_of
 from storage.tables import (
     TABLES,
@@ -190,6 +191,25 @@ def test_a_damaged_file_is_made_anew_and_named(store: Store) -> None:
     with pytest.raises(StoreError, match="damaged"):
         store.footer(ref.path)
     assert [problem.kind for problem in check_store(store.location)] == ["damaged-file"]
+
+
+def test_a_file_that_is_damaged_within_says_so_whoever_reads_it(store: Store) -> None:
+    """The footer is whole: that a page is not is seen only when it is read."""
+    ref = write(store, [frame(number) for number in range(3)])
+    full = Path(store.files.full(ref.path))
+    column = pq.read_metadata(full).row_group(0).column(0)
+    damaged = bytearray(full.read_bytes())
+    start, length = column.dictionary_page_offset, column.total_compressed_size
+    damaged[start : start + length] = b"\xa5" * length
+    full.write_bytes(damaged)
+    wanted = {frame().frame_id}
+    for read in (
+        lambda: list(store.read(ref, Frame)),
+        lambda: frame_facts(store.files, ref.path),
+        lambda: list(rows_with(store.files, ref.path, Frame, "frame_id", wanted)),
+    ):
+        with pytest.raises(StoreError, match=r"00000.parquet in .* is damaged: .* Delete it and run again"):
+            read()
 
 
 def test_a_file_that_is_gone_says_how_to_make_it_anew(store: Store) -> None:
