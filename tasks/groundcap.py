@@ -24,6 +24,7 @@ from tasks.coco_panoptic import THINGS
 from tasks.errors import ReferencesError
 from tasks.frame_work import UNREADABLE
 from tasks.given_files import cannot_open
+from tasks.imported_detections import check_box
 from tasks.imported_movies import CATEGORIES, OTHER, Brought, Picture, bring_movie, check_name
 from tasks.object_naming import clean_label
 from tasks.reference_files import Bad, caption_text
@@ -33,8 +34,6 @@ ROWS_AT_ONCE = 64
 """They carry pictures."""
 HUMAN, AUTOMATIC = "human", "automatic"
 """Sources of references, by `human_annotated`."""
-SLACK = 0.01
-"""How far a box may reach beyond the picture: single precision, and boxes rounded to pixels."""
 
 
 def import_groundcap(paths: Sequence[str], store: Store, name: str = "groundcap") -> Brought:
@@ -145,15 +144,13 @@ def _object(said: Mapping[str, Any], number: int) -> Detection:
     where = f"column detections[{number}]"
     try:
         label = re.sub(r"[\s_]+", "-", said["label"]).lower()
-        box = {side: float(said["box"][side]) for side in "xywh"}
+        box = Box(**{side: float(said["box"][side]) for side in "xywh"})
         numbers = {"id": int(said["id"]), "score": float(said["score"])}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} lacks label, id, score or a side of box ({error!r})") from error
     if not re.fullmatch(r"[\w-]+", label) or numbers["id"] < 0:
         raise ValueError(f"{where} is called {label!r} {numbers['id']}, which no tag can cite")
-    inside = box["x"] >= -SLACK and box["y"] >= -SLACK and box["w"] >= 0 and box["h"] >= 0
-    if not inside or box["x"] + box["w"] > 1 + SLACK or box["y"] + box["h"] > 1 + SLACK:
-        raise ValueError(f"{where}.box is {box}, no fractions of the picture; divide pixels by its width and height")
+    check_box(box, f"{where}.box")
     if not 0 <= numbers["score"] <= 1:
         raise ValueError(f"{where}.score is {numbers['score']}, not 0 to 1")
     category = CATEGORIES.get(clean_label(label), OTHER)
@@ -166,8 +163,8 @@ def _object(said: Mapping[str, Any], number: int) -> Detection:
         category_id=category,
         is_thing=0 <= category < len(THINGS),
         score=numbers["score"],
-        box=Box(**box),
-        area=box["w"] * box["h"],
+        box=box,
+        area=box.w * box.h,
         mask=None,
         mask_width=0,
         mask_height=0,

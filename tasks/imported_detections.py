@@ -36,7 +36,8 @@ def check_box(box: Box, where: str) -> None:
     inside = all(map(math.isfinite, sides)) and box.x >= -SLACK and box.y >= -SLACK and box.w >= 0 and box.h >= 0
     if not inside or box.x + box.w > 1 + SLACK or box.y + box.h > 1 + SLACK:
         raise ValueError(
-            f"{where} is x {box.x:.4g}, y {box.y:.4g}, w {box.w:.4g}, h {box.h:.4g}: not within the picture"
+            f"{where} is x {box.x:.4g}, y {box.y:.4g}, w {box.w:.4g}, h {box.h:.4g}: not within the picture, of which "
+            "they are to be fractions"
         )
 
 
