@@ -26,6 +26,7 @@ from tasks.adapters import CARD, CURVE, adapter_scores, record_adapter
 from tasks.checkpoints import find_checkpoint
 from tasks.errors import ReferencesError
 from tasks.imports import import_data
+from tasks.plot_style import check_matplotlib
 from tasks.training.dataset import SampleFile
 from tasks.training.fitting import SAMPLES, train_stage
 from tasks.training.models import export_merged
@@ -91,6 +92,7 @@ def train_captioner(
     settings = named_recipe(read_recipe(recipe), name, sources or [])
     opened = Store(store)
     check_available(settings.validate.metric)
+    check_matplotlib()  # for the picture at the end
     bring(references or [], opened)
     place = Path(folder) if folder else default_folder(opened, settings.caption.name)
     prepared = gather(settings, opened, place)

@@ -11,7 +11,8 @@ from storage.training_tables import Adapter, AdapterScore, TrainingPoint
 from tasks.checkpoints import digest_of, find_checkpoint
 from tasks.compare_captioners import Comparison, compare_captioners
 from tasks.metrics import ALL
-from tasks.training.curve import Points, draw_curves
+from tasks.plot_style import drawing, save
+from tasks.plots.training import Points, curves_figure
 from tasks.training.fitting import LOG
 from tasks.training.model_card import model_card
 from tasks.training.runs import Prepared, plain
@@ -70,8 +71,9 @@ def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
         for stage, one in zip(recipe.stage, logs, strict=True):
             for point in _points(name, stage.name, one["points"]):
                 write(point)
-    names = [stage.name for stage in recipe.stage]
-    draw_curves([(label, curves(one["points"])) for label, one in zip(names, logs, strict=True)], product / CURVE)
+    log = [(stage.name, curves(one["points"])) for stage, one in zip(recipe.stage, logs, strict=True)]
+    with drawing():
+        save(curves_figure({name: log}, f"Training of {name}"), product / CURVE, ".png")
     draft = product / f".{CARD}"
     draft.write_text(model_card(row, scores), "utf-8")
     os.replace(draft, product / CARD)

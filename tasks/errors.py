@@ -15,6 +15,7 @@ CaptionMoviesError
 ├── RatingsError               a file of people's ratings cannot be read, or has bad rows
 ├── PanopticError              panoptic ground truth or predictions cannot be used
 ├── ExchangeError              data cannot go to another tool's format, or come from it
+├── PlotError                  there is nothing that a plot could show; says what to run
 ├── SetupError                 files that a metric needs cannot be fetched, or are not what they should be
 ├── MovieError                 a movie cannot be opened or decoded
 ├── MetricUnavailableError     a metric cannot be computed here; becomes a `reason`, never a number
@@ -42,6 +43,7 @@ __all__ = [
     "MissingPathError",
     "MovieError",
     "PanopticError",
+    "PlotError",
     "RatingsError",
     "ReferencesError",
     "SchemaError",
@@ -90,6 +92,10 @@ class PanopticError(CaptionMoviesError):
 
 class ExchangeError(CaptionMoviesError):
     """Data cannot go to another tool's format, or come from it."""
+
+
+class PlotError(CaptionMoviesError):
+    """There is nothing that a plot could show, or too much for one."""
 
 
 class SetupError(CaptionMoviesError):

@@ -17,7 +17,7 @@ from storage.tables import Movie
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
     "run", "caption", "demo", "sql", "status", "check", "references", "import", "panoptic", "setup", "compare",
-    "gallery", "serve", "score", "export", "judge", "ratings", "agree", "train", "doctor",
+    "gallery", "serve", "score", "export", "judge", "ratings", "agree", "train", "doctor", "plot",
 ]  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_the_command_starts_without_loading_models_or_prefect() -> None:
         "import sys, flows.command_line as c\n"
         "try: c.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "sys.exit(bool({'torch', 'prefect', 'transformers', 'cv2'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'prefect', 'transformers', 'cv2', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True).returncode == 0
 

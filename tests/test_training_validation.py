@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from rows import detection
 from training_making import CAPTIONER, movie_store, pixtral_recipe
 from transformers import TrainerState
@@ -14,7 +13,6 @@ from transformers import TrainerState
 from storage.store import Store
 from storage.training_tables import Adapter, AdapterScore
 from tasks import trainables
-from tasks.training.curve import draw_curves
 from tasks.training.dataset import Pictures, SampleFile
 from tasks.training.features import Features, write_features
 from tasks.training.model_card import model_card
@@ -129,16 +127,6 @@ def test_only_whole_checkpoints_are_gone_on_with(tmp_path: Path) -> None:
     assert found is not None
     assert found.name == "checkpoint-10"
     assert not (tmp_path / "checkpoint-100").exists()
-
-
-def test_the_curve_is_a_picture_with_a_panel_per_stage(tmp_path: Path) -> None:
-    curves = {"loss": [(1, 3.0), (2, 2.0)], "eval_loss": [(2, 2.5)], "eval_validation": [(2, 0.5)]}
-    path = draw_curves([("one", curves), ("two", {"loss": [(1, 1.0)]})], tmp_path / "curve.png")
-    with Image.open(path) as picture:
-        colours = picture.convert("RGB").getcolors(1 << 20)
-        assert picture.height == 2 * 320
-    assert colours is not None
-    assert {(31, 119, 180), (214, 39, 40), (44, 160, 44)} <= {colour for _, colour in colours}
 
 
 def test_the_card_says_what_was_measured_and_nothing_else() -> None:
