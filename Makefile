@@ -4,7 +4,7 @@ RUNS := build/toyworld
 MINUTES := 90
 SCENES := 500
 
-.PHONY: help setup browser demo train-demo test check docs lock clean toyworld-train toyworld-report
+.PHONY: help setup browser demo train-demo test check docs site lock clean toyworld-train toyworld-report
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
@@ -42,6 +42,10 @@ toyworld-train: setup    ## train both embedded models anew, the detector twice 
 
 docs: setup     ## write the generated pages of docs/ anew
 	$(BIN)/python -m docs.generate
+
+site: setup     ## the docs as pages that open from disk: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 lock: .venv/.installed   ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock

@@ -1,4 +1,4 @@
-"""docs/tables.md, from the dataclasses and the queries themselves."""
+"""docs/tables.md and docs/queries.md, from the dataclasses and the queries themselves."""
 
 from storage.catalog import CAPTIONS_CHOSEN_COMMENT, CAPTIONS_OK_COMMENT, FILES_COMMENT, Query, queries
 from storage.parquet import columns, schema
@@ -26,10 +26,21 @@ def tables_markdown() -> str:
         f"- `files`: {FILES_COMMENT}.",
         "",
     ]
-    parts += ["## Named queries", ""]
-    parts += [f"- `{query.name}`{_arguments(query)}: {query.question}" for query in queries().values()]
+    parts.append("[queries.md](queries.md) lists the ready queries.")
     return "\n".join(parts) + "\n"
 
 
-def _arguments(query: Query) -> str:
-    return f" ({', '.join(query.parameters)})" if query.parameters else ""
+def queries_markdown() -> str:
+    """docs/queries.md: every ready query with its question and its SQL."""
+    parts = ["# Ready queries", "", "Made from `storage/queries/` by `make docs`; do not edit.", ""]
+    parts += ["| ask | question |", "|---|---|"]
+    parts += [f"| [`{_asked(query)}`](#{query.name}) | {query.question} |" for query in queries().values()]
+    for query in queries().values():
+        body = query.sql.strip().partition("\n")[2]
+        parts += ["", f"## {query.name} {{ #{query.name} }}", "", f"{query.question}.", ""]
+        parts += ["```sh", f"caption-movies sql {_asked(query)}", "```", "", "```sql", body, "```"]
+    return "\n".join(parts) + "\n"
+
+
+def _asked(query: Query) -> str:
+    return " ".join([query.name, *(f"{name}={name.upper()}" for name in query.parameters)])

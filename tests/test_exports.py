@@ -16,7 +16,7 @@ import pytest
 import rows as rows_made
 from exchange_making import AT_FAULT, GOOD, fill
 
-from flows.command_line import _parser, main
+from flows.command_line import command_parser, main
 from storage.errors import StoreError
 from storage.store import Store
 from storage.whole_output import MARK
@@ -209,5 +209,5 @@ def test_the_page_of_the_doors_names_every_format_and_commands_that_are_there() 
         == {*imports.ORDER, "detections"}
     )
     for line in re.findall(r"^caption-movies (.+)$", page, re.MULTILINE):
-        parsed = _parser().parse_args(shlex.split(line))
+        parsed = command_parser().parse_args(shlex.split(line))
         assert parsed.format in available()

@@ -51,8 +51,11 @@ class LoraRecipe:
     """A low-rank adapter, as PEFT's LoraConfig has it."""
 
     rank: int
+    """Width of the two matrices beside each module."""
     alpha: int
+    """Their product is added times alpha / rank."""
     dropout: float = 0.0
+    """Share of their inputs left out at random while training, from 0 to below 1."""
     targets: str | tuple[str, ...]
     """Ends of module paths, or a regular expression of whole paths. Only modules of the text model may match: bare
     names such as q_proj would reach Pixtral's vision tower too."""
@@ -72,7 +75,9 @@ class StageRecipe:
     sources: tuple[str, ...]
     """references.source of the captions that are learnt from."""
     epochs: float
+    """How often each caption is learnt from; parts of an epoch too."""
     learning_rate: float
+    """Of AdamW, at its highest."""
     batch: int
     """Samples per step of the optimizer, whatever the memory and the number of devices."""
     micro_batch: int = field(default=8, metadata=EXECUTION)
@@ -82,6 +87,7 @@ class StageRecipe:
     warm_up: float = 0.0
     """Part of the steps, below 1, or their number, until the learning rate is reached."""
     weight_decay: float = 0.0
+    """Of AdamW."""
     most_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     most_steps: int = 0
