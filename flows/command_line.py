@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.bring_data import add_commands
+from flows.check_machine import add_doctor
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
+from flows.plot_store import add_plot
 from flows.show_gallery import add_gallery
 from flows.show_scores import add_score, print_scores
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
@@ -119,9 +121,11 @@ def command_parser() -> argparse.ArgumentParser:
     add_score(lambda name, text: _command(commands, name, text), _store_option)
     add_compare(lambda name, text: _command(commands, name, text), _store_option)
     add_gallery(lambda name, text: _command(commands, name, text), _store_option)
+    add_plot(lambda name, text: _command(commands, name, text), _store_option)
     add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     add_train(lambda name, text: _command(commands, name, text), _store_option)
+    add_doctor(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 
