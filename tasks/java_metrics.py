@@ -8,6 +8,7 @@ MetricUnavailableError; a program that takes too long or dies is a TransientErro
 import contextlib
 import importlib
 import importlib.util
+import os
 import subprocess
 import tempfile
 import threading
@@ -134,7 +135,10 @@ def _tokenize(texts: Sequence[str], timeout_seconds: float) -> list[str]:
 
 
 class Conversation:
-    """A Java program that answers line by line. Killed at the end, and when all of it takes longer than it may."""
+    """A Java program that answers line by line. Killed at the end, and when all of it takes longer than it may.
+
+    Its temporary files lie in a folder of its own, which is gone with it.
+    """
 
     def __init__(
         self, arguments: Sequence[str], what: str, timeout_seconds: float, program: Sequence[str] = ()
@@ -146,12 +150,15 @@ class Conversation:
 
     def __enter__(self) -> Self:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # not a pipe: a full one would stop the program
+        self._scratch = tempfile.TemporaryDirectory()
         try:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-            )
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                env={**os.environ, "TMPDIR": self._scratch.name},
+            )  # fmt: skip
         except OSError as error:
             self._errors.close()
+            self._scratch.cleanup()
             raise TransientError(f"{self._what} could not be started: {error}.") from error
         self._alarm = threading.Timer(self._timeout_seconds, self._give_up)
         self._alarm.daemon = True
@@ -168,6 +175,7 @@ class Conversation:
             self._process.stdin.close()
         self._process.wait()
         self._errors.close()
+        self._scratch.cleanup()
 
     def _give_up(self) -> None:
         self._timed_out.set()
@@ -190,12 +198,12 @@ class Conversation:
             raise self._gone()
         return line.decode("utf-8", errors="replace").strip()
 
-    def ask(self, lines: Sequence[str]) -> list[str]:
-        """The answer to each of many lines, said while the program works on those before. Raises TransientError."""
+    def ask(self, lines: Sequence[str], last: str) -> list[str]:
+        """The answer to each of many lines, after a last one that has none of its own. Raises TransientError."""
 
         def say_all() -> None:
             with contextlib.suppress(TransientError):  # who listens notices it too
-                self.say("\n".join(lines))
+                self.say("\n".join([*lines, last]))
 
         if not lines:
             return []

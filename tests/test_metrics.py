@@ -1,7 +1,10 @@
 """Metrics against published figures, and against what is known to hang or to shift captions."""
 
+import gzip
 import json
 import math
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import rows
 from caption_making import captions, tokenised_pairs
 
 from storage.tables import Detection
-from tasks import java_metrics, lexicon, metrics, spice_models, tags
+from tasks import java_metrics, lexicon, meteor_in_java, metrics, spice_models, tags
 from tasks.errors import MetricUnavailableError, TransientError, UnknownNameError
 from tasks.java_metrics import Conversation, tokenize
 from tasks.measuring import WORDLESS
@@ -52,7 +55,7 @@ TEXT_METRICS = [name for name in metrics.available() if isinstance(metrics.load(
 NEEDS = {"spice": pytest.mark.skipif(not spice_models.find_models(), reason=str(spice_file.missing()))}
 """The one metric whose files the test environment may lack."""
 QUICK = [pytest.param(name, marks=NEEDS.get(name, ())) for name in TEXT_METRICS if name != "meteor"]
-"""METEOR reads its paraphrases for seconds at every start: the tests here share one."""
+"""METEOR takes seconds to start and to choose its paraphrases: the tests here share one."""
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +141,28 @@ PLAIN = [
 """Lines of letters and digits alone, which are not given to METEOR's normalizer, and lines that are."""
 
 
+def paraphrased(count: int) -> list[Pair]:
+    """Captions that say METEOR's own paraphrases of what their references say, from the middle of its table."""
+    with gzip.open(java_metrics.coco_folder() / "meteor" / "data" / "paraphrase-en.gz") as table:
+        table.seek(120_000_000)
+        lines = table.read(2_000_000).decode(errors="replace").splitlines()
+    numbers = [place for place, line in enumerate(lines[:-2]) if re.fullmatch(r"0\.\d{9,}", line)]
+    told = [lines[place + 1 : place + 3] for place in numbers[1 :: len(numbers) // count]]
+    assert len(told) >= count
+    return [
+        Pair(
+            caption_id=f"p_{place:06}/c/0",
+            frame_id=f"p_{place:06}",
+            candidate=f"the {one} is near",
+            references=(f"near is the {other}", f"the {other} is near"),
+        )
+        for place, (one, other) in enumerate(told)
+    ]
+
+
 def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None:
-    """METEOR's own program, line by line as pycocoevalcap asks, against threads with equal pairs left out."""
-    pairs = tokenised_pairs([*captions(60), *PLAIN])
+    """METEOR's own program with all its paraphrases, line by line as pycocoevalcap asks, against ours."""
+    pairs = [*tokenised_pairs([*captions(60), *PLAIN]), *paraphrased(100)]
     again = [*pairs, pairs[5], pairs[5]]
     found = meteor_file.evaluate(meteor, again)
     jar = java_metrics.coco_folder() / "meteor" / "meteor-1.5.jar"
@@ -150,9 +172,39 @@ def test_meteor_of_many_threads_is_pycocoevalcap_s(meteor: Conversation) -> None
         for pair in again:
             one.say(" ||| ".join(["SCORE", *pair.references, pair.candidate]))
             said.append(one.hear())
+        by_paraphrase = sum(float(line.split()[16]) for line in said)
+        assert by_paraphrase > 100, "the table would not be missed"
         one.say(" ||| ".join(["EVAL", *said]))
         assert [float(one.hear()) for _ in again] == found.each["meteor"]
         assert float(one.hear()) == found.corpus["meteor"]
+
+
+def test_paraphrases_are_those_of_the_texts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [("0.5", "a b", "c"), ("0.25", "a b", "b a"), ("1", "0.5", "a"), ("0.1", "b", "é 0.5"), ("2", "c d", "a")]
+    table = tmp_path / "table.gz"
+    table.write_bytes(gzip.compress("".join(f"{line}\n" for entry in entries for line in entry).encode()))
+
+    def kept(*words: str) -> list[str]:
+        found = meteor_in_java.paraphrases(table, {word.encode() for word in words})
+        return [entry.decode() for entry in found]
+
+    for size in (1, 7, 1 << 22):
+        monkeypatch.setattr(meteor_in_java, "BLOCK_BYTES", size)
+        assert kept("a", "b") == ["0.25\na b\nb a\n"]
+        assert kept("a", "b", "c", "0.5") == ["0.5\na b\nc\n", "0.25\na b\nb a\n", "1\n0.5\na\n"]
+        assert kept("é", "0.5", "b") == ["0.1\nb\né 0.5\n"]
+        assert kept() == []
+
+
+def test_nothing_of_meteor_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with meteor_file.start(SECONDS, threads=1) as one:
+        one.say("SCORE ||| a man ||| a man\nALIGN")
+        deadline = time.monotonic() + SECONDS
+        while not list(tmp_path.rglob("*.gz")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(tmp_path.rglob("*.gz")), "killed while it reads"
+    assert not list(tmp_path.iterdir())
 
 
 def test_meteor_of_added_statistics_is_the_java_one_s(meteor: Conversation) -> None:

@@ -34,7 +34,7 @@ def measure(pairs: Sequence[Pair], timeout_seconds: float) -> Measured:
 
 
 class Started:
-    """METEOR, reading its paraphrases while its captions are not there yet."""
+    """METEOR, starting while its captions are not there yet."""
 
     def __init__(self, timeout_seconds: float) -> None:
         """Raises TransientError where it cannot be started."""
@@ -50,7 +50,7 @@ class Started:
 
 
 def start(timeout_seconds: float, threads: int = 0) -> Conversation:
-    """METEOR, which reads its paraphrases for seconds before it answers. As many threads as cores by default."""
+    """METEOR, as `meteor_in_java` has it. As many threads as cores by default."""
     jar = coco_folder() / "meteor" / "meteor-1.5.jar"
     values = [CHILD, jvm(), HEAP_MB, threads or os.cpu_count() or 1, jar]
     return Conversation(list(map(str, values)), "METEOR", timeout_seconds, program=(sys.executable, "-P"))
@@ -73,17 +73,16 @@ def evaluate(meteor: Conversation, pairs: Sequence[Pair]) -> Measured:
     lines = [_line(pair) for pair in pairs]
     wanted = dict(zip(lines, pairs, strict=True))
     different = list(wanted)
-    answers = meteor.ask(different)
+    answers = meteor.ask(different, "ALIGN")
     for line, answer in zip(different, answers, strict=True):
-        if len(answer.split()) != STATISTICS:
+        if len(answer.split()) != STATISTICS + 1:
             raise MetricUnavailableError(f"METEOR answered {answer[:200]!r} to caption {wanted[line].caption_id}.")
     said = dict(zip(different, answers, strict=True))
-    statistics = [said[line] for line in lines]
-    meteor.say(" ||| ".join(["EVAL", *statistics]))
-    each = [float(meteor.hear()) for _ in pairs]
-    rows = np.array([line.split() for line in statistics], dtype=np.float64)
+    numbers = np.array([said[line].split() for line in lines], dtype=np.float64)
+    each, rows = numbers[:, -1].tolist(), _rows(numbers[:, :-1])
+    meteor.say("EVAL ||| " + " ".join(map(str, rows.sum(axis=0).tolist())))
     return Measured(
-        corpus={"meteor": float(meteor.hear())}, each={"meteor": each}, statistics=Statistics(_rows(rows), _of_sums)
+        corpus={"meteor": float(meteor.hear())}, each={"meteor": each}, statistics=Statistics(rows, _of_sums)
     )
 
 
