@@ -87,7 +87,7 @@ def score_here(store: str, wanted: Mapping[str, Any], *, verbose: bool = False) 
         from flows.start_scoring import read_wanted
         from storage.store import Store
 
-        asked = (wanted[name] for name in ("captioners", "config", "fail_if", "baseline"))
+        asked = (wanted[name] for name in ("captioners", "config", "fail_if", "baseline", "references"))
         read_wanted(Store(store), *asked)
 
         def run() -> ScoreReport:

@@ -20,7 +20,7 @@ from tasks.baselines import baseline_values, take_baseline
 from tasks.counted_captions import live_files
 from tasks.errors import ConfigError, GateSyntaxError
 from tasks.gates import Gate, read_gate
-from tasks.references import Imported
+from tasks.references import Imported, check_place
 from tasks.scores import ScoreConfig, former_config
 
 
@@ -57,14 +57,17 @@ def read_wanted(
     config: PipelineConfig | str | None,
     fail_if: Sequence[str],
     baseline: str | None,
+    references: str | None = None,
 ) -> Wanted:
     """Check what is asked for before any work is done.
 
-    Raises ConfigError for a store without captions; UnknownNameError for a captioner
-    that the store does not have, a metric that is not there, or an unknown profile; GateSyntaxError for a condition
-    that cannot be read, and a baseline that none asks; ParametersError where no captioner is to be scored, or the
-    baseline is one of them.
+    Raises MissingPathError where the references are not there, ConfigError for a store without captions;
+    UnknownNameError for a captioner that the store does not have, a metric that is not there, or an unknown profile;
+    GateSyntaxError for a condition that cannot be read, and a baseline that none asks; ParametersError where no
+    captioner is to be scored, or the baseline is one of them.
     """
+    if references is not None:
+        check_place(references)
     known = captioners_of(store)
     if not known:
         raise ConfigError(f"{store.location} holds no captions. Fill it with `caption-movies run`, or `caption`.")

@@ -1,8 +1,8 @@
 """Asking a server for chat completions over HTTP: many at once, each with a time limit and a bounded number of tries.
 
 Who is to blame when no answer comes is said by the kind of error. The server's trouble is a TransientError: it may come
-back. A wrong address, key or model name is a ConfigError or CheckpointError. A request that the server does not answer
-although it answers others is a RefusedError, and only that request's.
+back. A wrong address or key is a ConfigError, a name that it does not have an UnknownModelError. A request that it does
+not answer although it answers others is a RefusedError, and only that request's.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
-from tasks.errors import CheckpointError, ConfigError, MissingExtraError, TransientError
+from tasks.errors import ConfigError, MissingExtraError, TransientError, UnknownModelError
 from tasks.server_config import ServerConfig
 
 try:
@@ -183,7 +183,7 @@ class ChatServer:
         return True
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One try. Raises _TryAgainError, RefusedError, ConfigError, CheckpointError."""
+        """One try. Raises _TryAgainError, RefusedError, ConfigError, UnknownModelError."""
         end = time.monotonic() + self.config.timeout_seconds
         try:
             with self._client.stream(method, self.url + path, json=body, headers=self._key()) as response:
@@ -231,7 +231,7 @@ class ChatServer:
         if status in AGAIN or status >= 500:
             return _TryAgainError(words, busy=status in BUSY, after_seconds=_retry_after(headers.get("Retry-After")))
         if model is not None and status == 404:
-            return CheckpointError(f"the server at {self.url} has no model {model!r}; {words}. {self._offer()}")
+            return UnknownModelError(f"the server at {self.url}", model, f"; {words}. {self._offer()}")
         if model is None or status in (404, 405) or 300 <= status < 400:
             return ConfigError(
                 f"at {self.url} there is no server of the OpenAI protocol; {words}. Correct url, /v1 included."

@@ -11,6 +11,7 @@ CaptionMoviesError
 ├── GateError                  a gate cannot be decided: its metric or its baseline has no value
 ├── MissingExtraError          an optional library is not installed; says the pip line
 ├── CheckpointError            weights or configuration of a model cannot be used
+│   └── UnknownModelError      a model that a server does not have; is an UnknownNameError too
 ├── ReferencesError            a file of reference captions cannot be read, or has bad rows
 ├── RatingsError               a file of people's ratings cannot be read, or has bad rows
 ├── PanopticError              panoptic ground truth or predictions cannot be used
@@ -50,6 +51,7 @@ __all__ = [
     "SetupError",
     "StoreError",
     "TransientError",
+    "UnknownModelError",
     "UnknownNameError",
 ]
 
@@ -76,6 +78,14 @@ class MissingExtraError(CaptionMoviesError):
 
 class CheckpointError(CaptionMoviesError):
     """Weights or configuration of a model cannot be used."""
+
+
+class UnknownModelError(CheckpointError, UnknownNameError):
+    """A name under which a server has no model."""
+
+    def __init__(self, server: str, name: str, said: str) -> None:
+        """`server` says who was asked, `said` what it has, and the remedy."""
+        CaptionMoviesError.__init__(self, f"{server} has no model {name!r}{said}")
 
 
 class ReferencesError(CaptionMoviesError):

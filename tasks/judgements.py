@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.store import Output, Store, TableRef
+from storage.store import Output, Store, TableRef, captioners_of
 from storage.tables import Caption, Detection, Frame, Judgement
 from tasks.chat_answers import Conversation
 from tasks.chat_server import RefusedError, say_offer, server_of
 from tasks.counted_captions import Live, counted, live_files, words
 from tasks.criteria import CRITERIA
-from tasks.errors import CheckpointError, ConfigError, StoreError
+from tasks.errors import ConfigError, StoreError, UnknownModelError, UnknownNameError
 from tasks.frame_work import PictureError
 from tasks.judge_questions import Answer, Asked, JudgeConfig, ask_about, prompt_hash, question
 from tasks.raters import TABLE, kinds_of, shard_of_model, text_digest
@@ -92,10 +92,13 @@ def judge_captions(
 
     What is judged already is not asked about again, those without a score only with `retry_failed`. `tell` hears how
     far it is. A caption about which the server gives no answer in the right form, in several tries, has rows with that
-    error; so has one that failed or is quarantined, without being asked about. Raises CheckpointError for a model that
-    the server does not have, TransientError when it does not answer (what is answered is in the store then),
-    StoreError when there is nothing to judge, ConfigError when a person rates under the judge's name.
+    error; so has one that failed or is quarantined, without being asked about. Raises UnknownModelError for a model
+    that the server does not have, UnknownNameError for such a captioner, TransientError when the server does not answer
+    (what is answered is in the store then), StoreError when there is nothing to judge, ConfigError when a person rates
+    under the judge's name.
     """
+    if not captioners:
+        raise StoreError(f"{store.location} holds no captions to judge. Fill it with `caption-movies run`.")
     server = server_of(config.server)
     model = _model(server.models(), config)
     _check_name(config.rater, store)
@@ -117,7 +120,7 @@ def judge_captions(
 def _model(models: dict[str, dict[str, Any]], config: JudgeConfig) -> dict[str, str]:
     """What is known of the model that is asked."""
     if config.model not in models:
-        raise CheckpointError(f"the server has no model {config.model!r}. {say_offer(models)}")
+        raise UnknownModelError("the server", config.model, f". {say_offer(models)}")
     said = models[config.model]
     return {f"judge {key}": value for key in IDENTITY if isinstance(value := said.get(key), str) and value}
 
@@ -142,7 +145,7 @@ class _Asking:
         """What there is to ask about a captioner, shard by shard; a shard without a question is finished at once."""
         live = live_files(captioner, self.store)
         if not live.captions:
-            raise StoreError(f"there are no captions by {captioner!r} in {self.store.location}.")
+            raise UnknownNameError("captioner", captioner, captioners_of(self.store))
         for ref in live.captions:
             yield from self._shard(ref, live)
 

@@ -15,8 +15,9 @@ from storage import catalog
 from storage.store import Store, TableRef, captioners_of
 from storage.tables import Reference
 from tasks import tags
-from tasks.errors import ConfigError, ReferencesError
+from tasks.errors import ConfigError, MissingPathError, ReferencesError
 from tasks.frame_index import FrameIndex, NoFrameError
+from tasks.movie_files import missing, nearest
 from tasks.reference_files import Bad, Told, read_file
 
 VERSION = 1
@@ -62,14 +63,21 @@ class Imported:
 def bring_references(place: str, store: Store, source: str | None = None, captioner: str | None = None) -> Imported:
     """Add the references of a file, or the captions that a store chose of a captioner.
 
-    `source` is `human` by default; of a store its captioner, who has to be named where there are several. Raises what
-    import_references and import_captions raise.
+    `source` is `human` by default; of a store its captioner, who has to be named where there are several. Raises
+    MissingPathError where nothing is at `place`, and what import_references and import_captions raise.
     """
+    check_place(place)
     if captioner is None and _is_store(place):
         captioner = _only_captioner(place)
     if captioner is None:
         return import_references(place, store, source or HUMAN)
     return import_captions(place, captioner, store, source or captioner)
+
+
+def check_place(place: str) -> None:
+    """Raises MissingPathError where nothing is: it takes no time, unlike the start of a run."""
+    if "://" not in place and missing([place]):
+        raise MissingPathError([place], nearest(place))
 
 
 def _is_store(place: str) -> bool:

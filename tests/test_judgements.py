@@ -40,7 +40,7 @@ from storage.store import Store
 from storage.tables import Image
 from tasks import judge_questions
 from tasks.criteria import ANSWER_SCHEMA, CRITERIA, read_answer
-from tasks.errors import CheckpointError, ConfigError, StoreError, TransientError, UnknownNameError
+from tasks.errors import ConfigError, StoreError, TransientError, UnknownModelError, UnknownNameError
 from tasks.judgements import Judged, judge_captions
 from tasks.ratings import import_ratings
 
@@ -352,10 +352,12 @@ def test_a_run_that_is_killed_and_started_again_asks_nothing_twice_and_leaves_th
 
 def test_wrong_names_are_said_with_the_remedy(store: Store, tmp_path: Path, start: Start) -> None:
     server = start(judge)
-    with pytest.raises(CheckpointError, match=r"no model 'n'. It has: m\."):
+    with pytest.raises(UnknownModelError, match=r"no model 'n'. It has: m\."):
         judge_captions(["one"], store, config(server, model="n"))
-    with pytest.raises(StoreError, match="no captions by 'two'"):
-        judge_captions(["two"], store, config(server))
+    with pytest.raises(UnknownNameError, match=r"unknown captioner 'on'\. Did you mean 'one'\?"):
+        judge_captions(["on"], store, config(server))
+    with pytest.raises(StoreError, match="holds no captions to judge. Fill it"):
+        judge_captions([], Store(str(tmp_path / "empty")), config(server))
     with pytest.raises(ConfigError, match="the rater's name is 'a b'"):
         config(server, rater="a b")
     (tmp_path / "r.csv").write_text("caption_id,overall\nmabc_000000/one/0,4\n")
@@ -374,5 +376,7 @@ def test_the_command_says_what_came_of_it(store: Store, start: Start, capsys: py
     assert said.err.startswith("caption-movies: 1 caption without an answer in the right form; again with --retry-f")
     assert main([*command, "--captioner", "two"]) == 0
     assert capsys.readouterr().out.startswith("3 captions of two: 0 judged now by m, 3 before\n")
-    assert main([*command, "--model", "n"]) == 1
+    assert main([*command, "--captioner", "tow"]) == 2
+    assert "Did you mean 'two'?" in capsys.readouterr().err
+    assert main([*command, "--model", "n"]) == 2
     assert "It has: m" in capsys.readouterr().err

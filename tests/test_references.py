@@ -11,14 +11,15 @@ import pytest
 import rows as made
 from PIL import Image
 
+from flows.command_line import main
 from storage import catalog
 from storage.checks import check_store
 from storage.store import Store, TableRef
 from storage.tables import Frame, Reference
-from tasks.errors import ConfigError, ReferencesError
+from tasks.errors import ConfigError, ReferencesError, StoreError
 from tasks.frame_index import seconds_of
 from tasks.groundcap import import_groundcap
-from tasks.references import Imported, import_captions, import_references
+from tasks.references import Imported, bring_references, import_captions, import_references
 
 MAN = '<gdo class="person" person-0>A man</gdo>'
 
@@ -115,6 +116,20 @@ def test_a_missing_file_and_a_bad_source(store: Store, tmp_path: Path) -> None:
         import_references(str(tmp_path / "no.jsonl"), store, "human")
     with pytest.raises(ConfigError, match="source is 'a/b'"):
         import_references(str(tmp_path / "no.jsonl"), store, "a/b")
+
+
+def test_the_command_says_at_once_that_nothing_is_there(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "people.csv").touch()
+    for command in ("references", "score --references"):
+        asked = [*command.split(), str(tmp_path / "poeple.csv"), "--store", store.location]
+        assert main(asked) == 2
+        said = capsys.readouterr().err
+        assert f"there is nothing at {str(tmp_path / 'poeple.csv')!r}. Did you mean" in said
+        assert "people.csv" in said
+    with pytest.raises(StoreError):  # a URI is not looked for on this machine
+        bring_references("file:///nowhere/at-all", store, captioner="one")
 
 
 def texts(store: Store, refs: list[TableRef]) -> list[tuple[str, str]]:

@@ -139,7 +139,7 @@ def test_what_cannot_be_decided_and_what_is_wrong(store: Path, capsys: pytest.Ca
         (["--fail-if", ISSUE, "--baseline", "god"], 2, "Did you mean 'good'"),
         (["--fail-if", ISSUE, "--baseline", "good"], 2, "good would be compared with itself"),
         (["--profile", "groundcp"], 2, "Did you mean 'groundcap'"),
-        (["--references", str(store / "nothing.csv")], 1, "there is no file"),
+        (["--references", str(store / "nothing.csv")], 2, "there is nothing at"),
     ):
         assert main([*ask, *more]) == code, more
         said = capsys.readouterr()

@@ -31,7 +31,7 @@ from tasks.captioners import CaptionConfig, CaptionRequest, CaptionResult, Origi
 from tasks.chat_answers import Conversation
 from tasks.chat_completion import read_completion
 from tasks.chat_server import ChatServer, Question, RefusedError, say_offer, server_of
-from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError
+from tasks.errors import CaptionMoviesError, CheckpointError, ConfigError, UnknownModelError
 from tasks.server_config import DIALECTS
 
 CONSTRAINS = True
@@ -62,7 +62,7 @@ def identify(config: CaptionConfig, recorded: Mapping[str, str] | None = None) -
     """What the server says of the model, and `revision`.
 
     Where it cannot be asked, what it said before, as `recorded` has it; then Origin.asked is false. Without that raises
-    TransientError when it does not answer, CheckpointError when it does not have the model, ConfigError for a wrong
+    TransientError when it does not answer, UnknownModelError when it does not have the model, ConfigError for a wrong
     address or key.
     """
     server, known = _server(config), _said_before(recorded or {}, config)
@@ -159,7 +159,7 @@ def _server(config: CaptionConfig) -> ChatServer:
 def _check(models: Models, config: CaptionConfig) -> None:
     for name in filter(None, (config.checkpoint, config.adapter)):
         if name not in models:
-            raise CheckpointError(f"the server has no model {name!r}. {say_offer(models)}")
+            raise UnknownModelError("the server", name, f". {say_offer(models)}")
     if config.adapter and (parent := models[config.adapter].get("parent")) and parent != config.checkpoint:
         base = models[config.checkpoint]
         if models.get(parent, {}).get("root", parent) != base.get("root", config.checkpoint):
