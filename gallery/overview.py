@@ -99,7 +99,8 @@ def _words(selection: Selection, source: str) -> list[list[Any]]:
 def _captioners(selection: Selection, shown: str) -> list[dict[str, Any]]:
     rows = _rows(
         selection,
-        f"""select captioner, count(*), count(*) filter (verdict = 'ok'), count(*) filter (verdict = 'violations'),
+        f"""select captioner, count(*), count(*) filter (caption_id in (select caption_id from captions_ok)),
+                   count(*) filter (verdict = 'violations'),
                    count(*) filter (verdict = 'failed' or (verdict is null and error is not null))
             from gallery_first left join verdicts using (caption_id) where {shown} group by 1""",
     )

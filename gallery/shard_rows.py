@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gallery.shards import Selection, Shard
 from storage.partial_reads import FrameFacts, frame_facts, rows_with
-from storage.store import MENDING, Store, TableRef
+from storage.store import MENDING, Store, TableRef, path_of
 from storage.tables import Caption, Choice, Detection, Failure, Mention, Reference, Row, Score, Verdict, Violation
 
 R = TypeVar("R", bound=Row)
@@ -27,7 +27,7 @@ class Captioned:
     mentions: dict[str, list[Mention]]
     violations: dict[str, list[Violation]]
     verdicts: dict[str, str]
-    """verdicts.verdict, or NOT_CHECKED, or OUTDATED."""
+    """verdicts.verdict, or NOT_CHECKED, or OUTDATED: 'ok' are those in captions_ok."""
     scores: dict[str, dict[str, float]]
 
 
@@ -53,7 +53,8 @@ def read_shard(shard: Shard, selection: Selection) -> ShardRows:
     everything = frame_facts(store.files, shard.frames_path)
     frames = [everything[place] for place in positions]
     ids = {frame.frame_id for frame in frames}
-    found = store.ref("detections", shard.name)
+    found, pictures = store.ref("detections", shard.name), store.ref("frames", shard.name)
+    seen = found.fingerprint if found and pictures and store.is_made_of(found, pictures) else ""
     return ShardRows(
         shard,
         positions,
@@ -61,7 +62,7 @@ def read_shard(shard: Shard, selection: Selection) -> ShardRows:
         detections=_by(_read(store, found, Detection), lambda row: row.frame_id, ids),
         failures=_failures(shard, store, ids),
         references=_references(shard, store, ids),
-        captioned={name: _captioned(name, shard, found, store, ids) for name in selection.captioners},
+        captioned={name: _captioned(name, shard, seen, store, ids) for name in selection.captioners},
     )
 
 
@@ -79,9 +80,8 @@ def _by(rows: Iterable[V], key: Callable[[V], K], wanted: Iterable[K]) -> dict[K
 
 
 def _failures(shard: Shard, store: Store, ids: set[str]) -> dict[str, list[Failure]]:
-    file = shard.name.rpartition("/")[2]
-    ending = f"/movie_id={shard.movie_id}/{file}.parquet"
-    paths = [path for path in store.files.under("failures") if path.endswith(ending)]
+    stages = [folder.removeprefix("stage=") for folder in store.files.folders("failures")]
+    paths = [path_of("failures", shard.name, stage=stage) for stage in stages]
     rows = [row for path in paths for row in rows_with(store.files, path, Failure, "frame_id", ids)]
     return _by(rows, lambda row: row.frame_id, ids)
 
@@ -92,7 +92,8 @@ def _references(shard: Shard, store: Store, ids: set[str]) -> dict[str, list[Ref
     return _by(rows, lambda row: row.frame_id, ids)
 
 
-def _captioned(name: str, shard: Shard, detections: TableRef | None, store: Store, ids: set[str]) -> Captioned:
+def _captioned(name: str, shard: Shard, seen: str, store: Store, ids: set[str]) -> Captioned:
+    """`seen` is the fingerprint of the detections that stand there, of the frames that do."""
     first, mended = (store.ref("captions", shard.name, name, stage) for stage in ("", MENDING))
     refs = [ref for ref in (first, mended) if ref]
     captions = [one for ref in refs for one in store.read(ref, Caption) if one.frame_id in ids]
@@ -106,8 +107,7 @@ def _captioned(name: str, shard: Shard, detections: TableRef | None, store: Stor
     last = len(captions)
     captions.sort(key=lambda one: (choices[one.caption_id].rank if one.caption_id in choices else last,
                                    order[one.caption_id]))  # fmt: skip
-    live = {ref.fingerprint for ref in refs}
-    seen = detections.fingerprint if detections else ""
+    live = {ref.fingerprint for ref in refs if ref is first or (first and store.is_made_of(ref, first))}
     return Captioned(
         captions=_by(captions, lambda one: one.frame_id, ids),
         choices=choices,
@@ -126,13 +126,9 @@ def _captioned(name: str, shard: Shard, detections: TableRef | None, store: Stor
 
 
 def _scores(name: str, shard: Shard, store: Store, known: set[str]) -> dict[str, dict[str, float]]:
-    """Scores of a shard's own files, and of those that are about all captions of a captioner."""
-    folder = f"scores/captioner={name}"
-    own, file = f"{folder}/movie_id={shard.movie_id}/", shard.name.rpartition("/")[2]
+    """Scores of the shard's own file, and of the one that is about all captions of the captioner."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for path in store.files.under(folder):
-        about_all = "/" not in path.removeprefix(f"{folder}/")
-        if about_all or path in (f"{own}{file}.parquet",) or path.startswith(f"{own}{file}-"):
-            for row in rows_with(store.files, path, Score, "caption_id", known):
-                found[row.caption_id][row.metric] = row.value
+    for path in (path_of("scores", "all", name), path_of("scores", shard.name, name)):
+        for row in rows_with(store.files, path, Score, "caption_id", known):
+            found[row.caption_id][row.metric] = row.value
     return dict(found)

@@ -10,7 +10,7 @@ import duckdb
 from storage.catalog import ask, connect, translated_errors
 from storage.errors import ParametersError
 from storage.partial_reads import frame_facts
-from storage.store import Store
+from storage.store import Store, captioners_of, path_of
 
 PIECE_FRAMES = 24
 """Frames of one piece of a shard: what the page loads at once."""
@@ -43,7 +43,7 @@ class Shard:
     @property
     def frames_path(self) -> str:
         """Its file of frames in the store."""
-        return f"frames/movie_id={self.movie_id}/{self.name.rpartition('/')[2]}.parquet"
+        return path_of("frames", self.name)
 
     @property
     def pieces(self) -> int:
@@ -62,16 +62,14 @@ class Selection:
     @cached_property
     def captioners(self) -> list[str]:
         """Names under which captions stand in the store, sorted."""
-        found = {path.split("/")[1] for path in self.store.files.under("captions")}
-        return sorted(one.removeprefix("captioner=") for one in found if one.startswith("captioner="))
+        return captioners_of(self.store)
 
     @cached_property
     def shards(self) -> list[Shard]:
         """The shards with a frame to show, by movie, in order of time."""
         found = []
         for path in self.store.files.under("frames"):
-            movie, _, file = path.removeprefix("frames/movie_id=").rpartition("/")
-            name = f"{movie}/{file.removesuffix('.parquet')}"
+            name = path.removeprefix("frames/movie_id=").removesuffix(".parquet")
             shard = Shard(name, 0)
             if self.query is None:
                 footer = self.store.footer(shard.frames_path)

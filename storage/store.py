@@ -126,6 +126,11 @@ class Store:
         footer = self.footer(path)
         return TableRef(table, shard, path, footer.rows, footer.fingerprint, captioner) if footer else None
 
+    def is_made_of(self, made: TableRef, source: TableRef) -> bool:
+        """Whether a file was made of another as it stands now, and not of one that stood there before."""
+        footer = self.footer(made.path)
+        return footer is not None and source.fingerprint in footer.inputs
+
     def read(self, ref: TableRef, row: type[R], *, batch_size: int = 1024) -> Iterator[R]:
         """The rows behind a reference. Raises StoreError when the file is gone, damaged or not of this table,
         TransientError or OSError when the place cannot be reached now.

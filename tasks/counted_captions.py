@@ -52,8 +52,7 @@ def _made_of(captions: Sequence[TableRef], table: str, store: Store) -> dict[str
     for ref in captions:
         stage = MENDING if table == "captions" else ""
         one = store.ref(table, ref.shard, ref.captioner, stage)
-        footer = store.footer(one.path) if one else None
-        if one and footer and ref.fingerprint in footer.inputs:
+        if one and store.is_made_of(one, ref):
             made[ref.shard] = one
     return made
 

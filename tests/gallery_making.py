@@ -96,8 +96,9 @@ def write_movie(
         shard = f"{movie_id}/{start // shard_frames:05d}"
         numbers = range(start, min(frames, start + shard_frames))
         made = [frame(movie_id, number, per_shot, picture(number) if frames < 100 else image) for number in numbers]
-        rows.write(store, list(made), shard=shard)
-        found = rows.write(store, [one for row in made for one in detections_of(row.frame_id)], shard=shard)
+        frames_ref = rows.write(store, list(made), shard=shard)
+        seen = [one for row in made for one in detections_of(row.frame_id)]
+        found = rows.write(store, list(seen), shard=shard, inputs=[frames_ref.fingerprint])
         for captioner, said in texts.items():
             captions = [
                 rows.caption(row.frame_id, said[number % len(said)], captioner=captioner)

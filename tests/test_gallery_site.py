@@ -168,7 +168,7 @@ def test_a_query_of_no_use_is_answered_with_what_would_be(
 def test_a_gallery_is_replaced_and_nothing_else_is(
     gallery_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export(gallery_store, "webdataset", str(tmp_path / "export"), Wanted(quarantined=True))
+    export(gallery_store, "webdataset", str(tmp_path / "export"), Wanted())
     (tmp_path / "link").symlink_to(tmp_path / "export")
     for strange in ("letters", "file", "export", "link"):
         place = tmp_path / strange
@@ -233,14 +233,23 @@ def test_pictures_that_nobody_can_show_are_counted(tmp_path: Path, capsys: pytes
 
 def test_a_verdict_about_other_rows_is_not_passed_on(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
-    write(store, [frame(0)])
-    ref = write(store, [caption(text='<gdo class="dog" dog-0>a dog</gdo>')], captioner="one")
-    check_captions(ref, write(store, [detection("dog-0")]), store)
+    frames = write(store, [frame(0)]).fingerprint
+    ref = write(store, [caption(text='<gdo class="dog" dog-0>a dog</gdo>', captioner="one")], captioner="one")
     write(store, [caption(text="not looked at", captioner="two")], captioner="two")
-    write(store, [detection("cat-0")], inputs=["anew"])  # detected anew, and not checked again
+    check_captions(ref, write(store, [detection("dog-0")], inputs=[frames]), store)
+    assert verdicts_of(store, tmp_path) == (["ok", "not checked"], [1, 0])
+    write(store, [detection("cat-0")], inputs=[frames, "anew"])  # detected anew, and not checked again
+    assert verdicts_of(store, tmp_path) == (["outdated", "not checked"], [0, 0])
+    check_captions(ref, write(store, [detection("dog-0")], inputs=["frames of before"]), store)
+    assert verdicts_of(store, tmp_path) == (["outdated", "not checked"], [0, 0])
+
+
+def verdicts_of(store: Store, tmp_path: Path) -> tuple[list[str], list[int]]:
+    """What is said of the only frame's caption by each captioner, and how many of each are ok."""
     write_site(select_frames(store, None), tmp_path / "site")
     said = payload_of(tmp_path / "site", f"shards/{Shard('mabc/00000', 1).key}/frames-0")["frames"][0]["captions"]
-    assert [one[0]["verdict"] for one in said] == ["outdated", "not checked"]
+    told = payload_of(tmp_path / "site", "site")["captioners"]
+    return [one[0]["verdict"] for one in said], [one["ok"] for one in told]
 
 
 def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
