@@ -3,14 +3,15 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 from flows.bring_data import Add
 from storage.store import Store
 
-FOOT = (
-    "interval: 95 %, of a less b; p: how often chance makes such a difference, of one metric alone; -: see the reason"
-)
+FOOT = "interval: 95 %, of a less b; p: how often chance makes such a difference, of one metric alone; -: see the note"
+NEEDS = re.compile(r"(it needs [^:]+: )(.+)")
+"""The reason of a value that is derived from others: theirs, after the name of the one it lacks."""
 
 
 def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -47,19 +48,31 @@ def _compare(options: argparse.Namespace) -> int:
             print(json.dumps({"captioners": [one, other]} | dataclasses.asdict(row)))
         return 0
 
+    notes = _notes(row.reason for row in found)
+
     def line(row: Comparison) -> str:
         numbers = [_number(value) for value in (row.one, row.other, row.difference)]
         between = f"[{_number(row.low)}, {_number(row.high)}]" if row.low is not None else "-"
         direction = {True: "higher", False: "lower", None: ""}[row.higher_is_better]
         said = [f"{row.metric:36}", *(f"{one:>10}" for one in numbers), f"{between:>22} {_number(row.p_value):>8}"]
-        return " ".join([*said, f"{row.frames:>7} {direction:7}", row.reason or ""]).rstrip()
+        note = f"[{notes.index(row.reason) + 1}]" if row.reason else ""
+        return " ".join([*said, f"{row.frames:>7} {direction:7}", note]).rstrip()
 
     print(f"a = {one}, b = {other}")
     print(f"{'metric':36} {'a':>10} {'b':>10} {'a - b':>10} {'interval':>22} {'p':>8} {'frames':>7} better")
     for row in found:
         print(line(row))
     print(FOOT)
+    for number, note in enumerate(notes, 1):
+        needs = NEEDS.fullmatch(note)
+        known = f"{needs[1]}see [{notes.index(needs[2]) + 1}]" if needs and needs[2] in notes else note
+        print(f"[{number}] {known}")
     return 0
+
+
+def _notes(reasons: Iterable[str | None]) -> list[str]:
+    """Every reason once, in order; those of values that others are derived from first."""
+    return sorted(dict.fromkeys(filter(None, reasons)), key=lambda one: NEEDS.fullmatch(one) is not None)
 
 
 def _number(value: float | None) -> str:

@@ -174,6 +174,22 @@ def test_compare_takes_the_store_as_the_issue_spells_it(store: Path, capsys: pyt
     assert capsys.readouterr().out == said
 
 
+def test_compare_says_each_reason_once(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without references: bleu has four values, and gmeteor is derived of another."""
+    asked = ["--captioners", "good", "bad", "--metrics", "grounding", "bleu", "meteor", "gmeteor"]
+    assert main(["compare", str(store), *asked]) == 0
+    said = capsys.readouterr().out
+    assert said.count("no frame with a caption has references") == 1
+    lines = {words[0]: line for line in said.splitlines() if (words := line.split())}
+    assert lines["bleu1"].endswith("higher  [1]")
+    assert lines["bleu4"].endswith("higher  [1]")
+    assert lines["meteor"].endswith("higher  [1]")
+    assert lines["gmeteor_strict"].endswith("higher  [2]")
+    assert lines["grounding_f1_strict_macro"].endswith("higher")
+    assert lines["[1]"].startswith("[1] no frame with a caption has references; add them")
+    assert lines["[2]"] == "[2] it needs meteor: see [1]"
+
+
 @pytest.mark.usefixtures("on_server")
 def test_run_ends_with_the_short_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--store", str(tmp_path / "store"), "--profile", str(scripted_profile(tmp_path, name="good"))]
