@@ -13,12 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.ask_store import add_asking
 from flows.bring_data import add_commands
 from flows.check_machine import add_doctor
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
 from flows.plot_store import add_plot
+from flows.show_answers import show_answer
 from flows.show_gallery import add_gallery
 from flows.show_scores import add_score, print_scores
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 DEMO_STORE = "demo-store"
 DEMO_MOVIES = "demo-movies"
 DEMO_PROFILE = "demo"
+MOST_OF_DEMO = 16
+"""Captions that the demo shows."""
 FOR_DEMO = "profile demo: its models know the drawn world of the demo only. For real movies: --profile groundcap"
 FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -102,12 +106,7 @@ def command_parser() -> argparse.ArgumentParser:
     demo.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
     demo.set_defaults(run=_demo)
 
-    sql = _command(commands, "sql", "ask a store in SQL, or by the name of a ready query; no query: list them")
-    sql.add_argument("query", nargs="?", metavar="QUERY|NAME", help="SQL text, or the name of a ready query")
-    sql.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="values for $name in the query")
-    _store_option(sql)
-    sql.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: %(default)s")
-    sql.set_defaults(run=_sql)
+    add_asking(lambda name, text: _command(commands, name, text), _store_option)
 
     status = _command(commands, "status", "what stands in a store: movies, stages, captions, what is missing")
     _store_option(status)
@@ -166,7 +165,7 @@ def _demo(options: argparse.Namespace) -> int:
         with catalog.connect(options.store) as store:
             name = "captions_and_verdicts"
             print(f"\n{catalog.queries()[name].question}  (caption-movies sql {name} --store {options.store})")
-            catalog.show(catalog.ask(store, name), max_rows=16, max_width=_width())
+            show_answer(catalog.ask(store, name), most_rows=MOST_OF_DEMO)
         print("\nHeld against the truth of the drawn movie")
         for line in against_truth:
             print(f"    {line.what:32} {line.value:>8}   {line.remark}".rstrip())
@@ -218,40 +217,11 @@ def _print_end(report: "Report") -> None:
         print(f"ask it    caption-movies sql captions_and_verdicts --store {report.store}")
 
 
-def _sql(options: argparse.Namespace) -> int:
-    if options.query is None:
-        for query in catalog.queries().values():
-            wants = "".join(f" {name}=..." for name in query.parameters)
-            print(f"{query.name}{wants}\n    {query.question}")
-        return 0
-    wrong = [one for one in options.parameters if "=" not in one]
-    if wrong:
-        print(f"caption-movies: {wrong[0]!r} is not NAME=VALUE. Put SQL in one pair of quotes.", file=sys.stderr)
-        return WRONG_USAGE
-    parameters = dict(one.split("=", 1) for one in options.parameters)
-    with catalog.connect(options.store) as store:
-        answer = catalog.ask(store, options.query, parameters)
-        if options.format == "table":
-            catalog.show(answer, max_rows=200, max_width=_width())
-        else:
-            catalog.write_rows(answer, options.format, sys.stdout)
-        if catalog.is_empty(answer):
-            given = f" for {' '.join(options.parameters)}" if parameters else ""
-            print(f"caption-movies: nothing in {options.store} matches{given}", file=sys.stderr)
-    return 0
-
-
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size((160, 24)).columns
-
-
 def _status(options: argparse.Namespace) -> int:
     with catalog.connect(options.store) as store:
         for name in ("movie_status", "shards_by_stage", "captions_by_captioner"):
             print(f"{catalog.queries()[name].question}")
-            catalog.show(catalog.ask(store, name), max_rows=200, max_width=_width())
+            show_answer(catalog.ask(store, name))
     return 0
 
 

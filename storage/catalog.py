@@ -5,7 +5,6 @@ The connection is in memory and owns nothing: a run may replace files while it i
 one. Views read the store anew for every query.
 """
 
-import csv
 import difflib
 import json
 import re
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -23,9 +22,26 @@ import pyarrow as pa
 from storage.errors import ParametersError, StoreError, UnknownNameError
 from storage.files import Files, open_files
 from storage.parquet import columns, read_footer, schema
+from storage.read_only import check_reads, prepare, seal, statements
 from storage.tables import TABLES, Row
 
 FILES_COMMENT = "One row per live file: what it was made from. Joins captions, verdicts, ... to their configuration"
+FILES_COLUMNS = {
+    "table": "the table it is a part of",
+    "path": "below the store",
+    "captioner": "captions.captioner; null where the table has none",
+    "movie_id": "movies.movie_id; null of files about all movies",
+    "shard": "the file's name without its ending: the number of a shard, or what else it is of",
+    "fingerprint": "of all that it was made from: equal ones were made alike",
+    "stage": "the stage that wrote it",
+    "version": "of that stage",
+    "rows": "rows in it",
+    "config": "the stage's configuration as JSON",
+    "weights": "JSON object: models, and the digests of their weights",
+    "inputs": "fingerprints of the files it was made from, and what else it was made from",
+    "notes": "JSON object: what the stage noted beside",
+    "code_version": "stage_runs.code_version",
+}
 FILES_SCHEMA = pa.schema([("path", pa.string()), ("fingerprint", pa.string()), ("caption_movies", pa.string())])
 FILES_SQL = """
 create or replace view files as
@@ -89,6 +105,12 @@ where (choices.rank = 0 and choices.captioner = captions.captioner)
    or (choices.rank is null and captions.attempt = 0 and captions.candidate = 0)
 """
 """The caption that stands for its frame, clean or not: the first in rank, as in tasks/counted_captions.py."""
+NO_QUESTION = "there is no question in that. Ask in SQL, or by the name of a ready query."
+CHOSEN_COLUMNS = {
+    "chosen_of": "choices.captioner: whose captions were compared",
+    "ok": "whether the caption is in captions_ok",
+    "verdict": "verdicts.verdict",
+}
 FOOTERS_AT_ONCE = 16
 """Footers of an object store are read side by side: each is a round trip."""
 
@@ -101,6 +123,10 @@ class Query:
     question: str
     sql: str
     parameters: tuple[str, ...]
+    defaults: dict[str, Any]
+    """Values of the parameters that need not be given."""
+    meanings: dict[str, str]
+    """What the parameters are, for people."""
 
 
 def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConnection:
@@ -113,16 +139,17 @@ def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConn
     if not tables and not may_be_empty:
         raise StoreError(f"{location} holds no tables. Fill it with: caption-movies run MOVIES --store {location}")
     connection = duckdb.connect()
+    prepare(connection, files.root if files.is_local else None)
     for name, row in TABLES.items():
         _create_view(connection, files, name, row, present=name in tables)
         _comment(connection, name, row.__doc__ or "", {c.name: c.comment for c in columns(row)})
     connection.execute(FILES_SQL.format(footers=_footers(connection, files, tables)))
     connection.execute(CAPTIONS_OK_SQL)
     connection.execute(CAPTIONS_CHOSEN_SQL)
-    _comment(connection, "files", FILES_COMMENT, {})
+    _comment(connection, "files", FILES_COMMENT, FILES_COLUMNS)
     captions = {c.name: c.comment for c in columns(TABLES["captions"])}
     _comment(connection, "captions_ok", CAPTIONS_OK_COMMENT, captions)
-    _comment(connection, "captions_chosen", CAPTIONS_CHOSEN_COMMENT, captions)
+    _comment(connection, "captions_chosen", CAPTIONS_CHOSEN_COMMENT, captions | CHOSEN_COLUMNS)
     return connection
 
 
@@ -189,15 +216,30 @@ def _quote(text: str) -> str:
 
 @cache
 def queries() -> dict[str, Query]:
-    """The named queries, by name. Parameters are written $name in the SQL."""
+    """The named queries, by name. Parameters are written $name in the SQL.
+
+    The first line of a file is its question. A line `-- $name = VALUE: what it is` after it says what a parameter is
+    and, in JSON, its value where none is given; without `= VALUE` one has to be given.
+    """
     found = {}
     for file in sorted(resources.files("storage").joinpath("queries").iterdir(), key=lambda one: one.name):
         if file.name.endswith(".sql"):
             sql = file.read_text(encoding="utf-8")
             question = sql.splitlines()[0].removeprefix("--").strip()
             name = file.name.removesuffix(".sql")
-            found[name] = Query(name, question, sql, _parameters(sql))
+            said = re.findall(r"^-- \$(\w+)(?: = (.+?))?: (.+)$", sql, re.MULTILINE)
+            defaults = {key: json.loads(value) for key, value, _ in said if value}
+            found[name] = Query(name, question, sql, _parameters(sql), defaults, {key: text for key, _, text in said})
     return found
+
+
+def usage(query: Query) -> list[str]:
+    """Each parameter of a query as it is given: `name=...`; in brackets where it has a value without that."""
+    return [
+        f"[{name}={'...' if query.defaults[name] is None else query.defaults[name]}]" if name in query.defaults
+        else f"{name}=..."
+        for name in query.parameters
+    ]  # fmt: skip
 
 
 def _parameters(sql: str) -> tuple[str, ...]:
@@ -208,26 +250,67 @@ def _parameters(sql: str) -> tuple[str, ...]:
 def ask(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None
 ) -> duckdb.DuckDBPyRelation:
-    """Run SQL, or a query by its name.
+    """Run one question, in SQL or by the name of a ready one. From then on the connection only reads its own store.
 
     Raises UnknownNameError for a name that is not there, ParametersError for values that are missing or not asked for,
-    StoreError for what DuckDB finds wrong.
+    ReadOnlyError for what is no question, StoreError for what DuckDB finds wrong.
     """
-    given = parameters or {}
-    sql, wanted = query, _parameters(query)
-    if re.fullmatch(r"[A-Za-z_][\w-]*", query.strip()):
-        name = query.strip().replace("-", "_")
-        if name not in queries():
-            raise UnknownNameError("query", name, list(queries()))
-        sql, wanted = queries()[name].sql, queries()[name].parameters
+    found = split(connection, query)
+    if len(found) != 1:
+        raise StoreError("there are several questions in that. Ask one." if found else NO_QUESTION)
+    return answer(connection, found[0], parameters)
+
+
+def split(connection: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """The questions of a text that holds several, each ended by a semicolon; a ready query's name is one of its own.
+
+    Raises ReadOnlyError for what is no question, StoreError for what is no SQL.
+    """
+    if _named(text):
+        return [text]
+    with translated_errors():
+        return statements(connection, text)
+
+
+def _named(text: str) -> str | None:
+    """The name of a ready query, where the text can be nothing else."""
+    found = re.fullmatch(r"\s*([A-Za-z_][\w-]*)\s*;?\s*", text)
+    return found[1].replace("-", "_") if found else None
+
+
+def parameters_of(query: str) -> tuple[str, ...]:
+    """The names of the values that a question takes, SQL or the name of a ready one. Raises UnknownNameError."""
+    name = _named(query)
+    return _ready(name).parameters if name else _parameters(query)
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, question: str, parameters: dict[str, Any] | None = None
+) -> duckdb.DuckDBPyRelation:
+    """The answer to one of the questions that `split` gives. It is computed when it is read. Raises as `ask` does."""
+    given = dict(parameters or {})
+    name = _named(question)
+    if name:
+        ready = _ready(name)
+        sql, wanted, given = ready.sql, ready.parameters, ready.defaults | given
         _check_parameters(f"query {name!r}", wanted, given, missing=[one for one in wanted if one not in given])
     else:
-        _check_parameters("this query", wanted, given)  # DuckDB knows better than we what is missing in free SQL
+        sql = question
+        _check_parameters("this query", _parameters(sql), given)  # what is missing in free SQL, DuckDB knows better
     with translated_errors():
+        seal(connection)
+        if not name:
+            check_reads(connection, sql, given or None)
         relation = connection.sql(sql, params=given or None)
     if relation is None:
-        raise StoreError("there is no question in that. Ask in SQL, or by the name of a ready query.")
+        raise StoreError(NO_QUESTION)
     return relation
+
+
+def _ready(name: str) -> Query:
+    if name not in queries():
+        raise UnknownNameError("query", name, list(queries()))
+    return queries()[name]
 
 
 def _check_parameters(query: str, wanted: Sequence[str], given: Collection[str], missing: Sequence[str] = ()) -> None:
@@ -242,36 +325,14 @@ def _check_parameters(query: str, wanted: Sequence[str], given: Collection[str],
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """What DuckDB raises, as StoreError. A relation runs when it is shown or read, so that belongs in here too."""
+    """What DuckDB raises, as StoreError, and its way of saying Ctrl-C as KeyboardInterrupt. A relation runs when it is
+    shown or read, so that belongs in here too.
+    """
     try:
         yield
     except duckdb.Error as error:
         raise StoreError(f"DuckDB says: {error}") from error
-
-
-def show(relation: duckdb.DuckDBPyRelation, *, max_rows: int, max_width: int) -> None:
-    """Print an answer as a table."""
-    with translated_errors():
-        relation.show(max_rows=max_rows, max_width=max_width)
-
-
-def is_empty(relation: duckdb.DuckDBPyRelation) -> bool:
-    """Whether an answer has no row. Runs the query once more, to its first row."""
-    with translated_errors():
-        return not relation.limit(1).fetchall()
-
-
-def write_rows(relation: duckdb.DuckDBPyRelation, form: str, target: TextIO) -> None:
-    """Write an answer as 'csv' with a header, or as 'json': one object a line. Columns of equal names get numbers."""
-    given = relation.columns
-    names = [name if given.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(given, 1)]
-    writer = csv.writer(target, lineterminator="\n")
-    if form == "csv":
-        writer.writerow(names)
-    with translated_errors():
-        for batch in relation.to_arrow_reader(1024):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                if form == "csv":
-                    writer.writerow(row)
-                else:
-                    target.write(json.dumps(dict(zip(names, row, strict=True)), default=str) + "\n")
+    except RuntimeError as error:
+        if "interrupted" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error

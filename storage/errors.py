@@ -17,6 +17,10 @@ class ParametersError(StoreError):
     """Values for a query's parameters are missing, or the query has no such parameters."""
 
 
+class ReadOnlyError(StoreError):
+    """A question that would write, load or change something."""
+
+
 class TransientError(CaptionMoviesError):
     """Worth another try: a network, a disk or a server that may come back."""
 

@@ -3,6 +3,7 @@
 CaptionMoviesError
 ├── StoreError                 a store, or a file in it, is not what it has to be        (storage/errors.py)
 │   ├── ParametersError        values for a query's parameters are missing, or not its   (storage/errors.py)
+│   ├── ReadOnlyError          a question that would write, load or change something     (storage/errors.py)
 │   └── SchemaError            a row or a file does not match its table                  (storage/errors.py)
 ├── UnknownNameError           a name that is not there; says the nearest one            (storage/errors.py)
 │   └── MissingPathError       a path that was given, and where nothing is               (storage/errors.py)
