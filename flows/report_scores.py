@@ -10,6 +10,7 @@ from flows.run_state import Failed
 from flows.start_scoring import ScoringRun
 from flows.write_scores import as_markdown
 from storage.store import Store
+from tasks.alarms import undecided
 from tasks.baselines import Known, baseline_values, current_values, take_baseline
 from tasks.card_scores import CardTable, card_table
 from tasks.errors import CaptionMoviesError
@@ -56,7 +57,7 @@ class ScoreReport:
 
 
 def report_scores(scoring: ScoringRun, *, accept: bool) -> ScoreReport:
-    """Judge, publish the artifact, keep the baselines of those that passed (with `accept`: of all), and end the run.
+    """Judge, publish the artifact, keep the first baselines (with `accept`: new ones), and end the run.
 
     Raises ScoringFailedError where the report's exit code would be 1 or 4.
     """
@@ -77,8 +78,7 @@ def report_scores(scoring: ScoringRun, *, accept: bool) -> ScoreReport:
     )  # fmt: skip
     if not report.failures:
         for captioner in wanted.captioners:
-            passed = all(one.failed is False for one in report.decisions if one.captioner == captioner)
-            if accept or (wanted.needs_own_baseline and passed):
+            if accept or (wanted.needs_own_baseline and baseline_values(captioner, store) is None):
                 take_baseline(captioner, store)
     if report.exit_code in (FAILED, GATE_FAILED):
         raise ScoringFailedError(report)
@@ -97,8 +97,8 @@ def _judged(scoring: ScoringRun, captioner: str) -> list[Decision]:
     else:
         baseline = _with_captions(baseline_values(captioner, scoring.store))
         none = (
-            f"{captioner} has no baseline yet, for nothing was scored before. Name a captioner with --baseline, or run "
-            "again: the scores of this run are the baseline then."
+            f"{captioner} has no baseline yet, for nothing was scored before. The scores of this run are the baseline "
+            "from now on: run again, or name a captioner with --baseline."
         )
     judge = Judge(captioner, values, baseline, none)
     return [judge.decide(gate) for gate in wanted.gates]
@@ -117,5 +117,10 @@ def _with_counts(captioner: str, store: Store, values: dict[str, Known] | None) 
     table = card_table(captioner, store)
     if values is None or table is None:
         return None
-    counts = {"captions": table.captions, "alarms": len(table.alarms)}
-    return values | {name: Known(float(number), None, "", number) for name, number in counts.items()}
+    captions, alarms = table.captions, len(table.alarms)
+    open_ = undecided({name: known.reason or "" for name, known in values.items() if known.value is None})
+    why = "; ".join(f"no value of {name}: {reason}" for name, reason in open_.items())
+    return values | {
+        "captions": Known(float(captions), None, "", captions),
+        "alarms": Known(float(alarms), why or None, "", alarms, more=len(open_)),
+    }

@@ -27,7 +27,7 @@ def score_captions(
     default. captioners: all of the store by default. config: of a profile only its [score] is asked; by default the
     settings that a captioner was scored with before. fail_if: conditions under which the run fails, such as
     `grounding_f1_macro < 0.95 * baseline`. baseline: a captioner of the store; by default each captioner's own scores
-    when it passed last. accept: make these scores that baseline, whatever the conditions say.
+    when a condition first asked for them. accept: make these scores that baseline, whatever the conditions say.
     """
     scoring = start_scoring(store, captioners, config, fail_if or [], baseline)
     scoring.bring(references, source, reference_captioner)

@@ -12,8 +12,8 @@ CONDITION = """
 CONDITION compares numbers: names of docs/metrics.md, `baseline` (the baseline's value of the metric in the same
 comparison) or baseline.NAME, + - * / and numbers, with < <= > >= == !=; conditions are joined by and, or, not.
 Such as: "grounding_f1_macro < 0.95 * baseline or alarms > 0". It is a name of group 'all' in `summaries`, or alarms, or
-captions. Without --baseline a captioner's baseline is the scores it had when its conditions let it pass last (table
-`baselines`); the first time, those that stand in the store when the command begins.
+captions. Without --baseline a captioner's baseline is its scores when it was first asked for one (table `baselines`):
+those that stand in the store when the command begins. It moves only with --accept.
 """
 EXIT_CODES = (
     "exit codes: 0 all fine; 1 failed, or a condition cannot be decided: no baseline, or a metric without a value; "

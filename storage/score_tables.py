@@ -25,7 +25,7 @@ class Alarm(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline(Row):
-    """What a gate compares a captioner's next scores with: its summaries when its gates let it pass last."""
+    """What a gate compares a captioner's next scores with: its summaries when a gate first asked, or when accepted."""
 
     table: ClassVar[str] = "baselines"
     key: ClassVar[tuple[str, ...]] = ("captioner", "metric")

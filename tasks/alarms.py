@@ -51,6 +51,11 @@ LIMITS: Mapping[str, Limit] = {
 """CIDEr-D on its scale to 10; cards that give it in per cent divide by 100."""
 
 
+def undecided(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Of metrics that were to be computed and have no value, with the reasons: those that could have been too high."""
+    return {name: reason for name, reason in reasons.items() if name in LIMITS}
+
+
 @dataclass(frozen=True)
 class Equals:
     """How many captions are, token for token, a reference of their frame."""

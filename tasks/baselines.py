@@ -1,7 +1,8 @@
-"""What gates read: a captioner's summaries as they are now, and as they were when its gates let it pass last.
+"""What gates read: a captioner's summaries as they are now, and as they were when a gate first asked, or were accepted.
 
 The baseline of a captioner is a file of its own, not "what stood in summaries before": scoring that was interrupted, or
-a run that failed and is begun again, would else be compared with itself and pass.
+a run that failed and is begun again, would else be compared with itself and pass; and a captioner that gets a little
+worse with every run would pass every time.
 """
 
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ class Known:
     reason: str | None
     signature: str
     captions: int
+    more: int = 0
+    """By how much the value may be higher, for the reason: alarms that could not be decided."""
 
     def computed_as(self, other: "Known") -> bool:
         """Whether both were computed in the same way: metric, version, tokenizer, settings, libraries, models."""
@@ -50,7 +53,7 @@ def baseline_values(captioner: str, store: Store) -> dict[str, Known] | None:
     ref = store.ref("baselines", SHARD, captioner)
     if ref is None:
         return None
-    lost = "it had no value when the baseline was taken"
+    lost = "it had no value when the baseline was taken. Take a new one: run once with --accept."
     rows: Iterable[Baseline] = store.read(ref, Baseline)
     return {row.metric: Known(row.value, lost, row.signature, row.captions) for row in rows}
 

@@ -6,6 +6,8 @@
     NAME        as in docs/metrics.md; `grounding_f1_macro` without `strict` or `cited` means strict, so does `gmeteor`;
                 `alarms` is the number of the captioner's alarms, `captions` how many captions count
 
+Alarms that could not be decided, for want of a value, leave a condition open unless it says the same with and without.
+
 `baseline` is the baseline's value of the one metric that its comparison names; `baseline.NAME` of any. Read by Python's
 parser into a tree of which every node is looked up in a list; nothing is ever evaluated as Python.
 """
@@ -15,7 +17,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.errors import UnknownNameError
 from tasks.baselines import Known
@@ -24,8 +26,8 @@ from tasks.metrics import available, load, names_in_summaries
 
 LONGEST = 500
 """Characters of a condition."""
-BASELINE = "baseline"
-COUNTS = ("alarms", "captions")
+BASELINE, ALARMS = "baseline", "alarms"
+COUNTS = (ALARMS, "captions")
 """What a captioner has beside its metrics."""
 SHORT = re.compile(r"(grounding_(?:precision|recall|f1))_(macro|micro)|(gmeteor)")
 OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
@@ -35,6 +37,7 @@ COMPARISONS: Mapping[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
+ANEW = "Take a new baseline: run once with --accept, or name a captioner with --baseline."
 Values = Mapping[str, Known]
 
 
@@ -174,6 +177,22 @@ class Judge:
         if isinstance(node, ast.UnaryOp):
             return not self._condition(node.operand)
         assert isinstance(node, ast.Compare)  # read_gate lets nothing else pass
+        possible = {judge._comparison(node) for judge in self._possible(node)}
+        if len(possible) > 1:
+            known = self.values[ALARMS]
+            number = "1 alarm" if known.captions == 1 else f"{known.captions} alarms"
+            raise GateError(f"{self.captioner} has {number}, and perhaps more: {known.reason}")
+        return possible.pop()
+
+    def _possible(self, node: ast.Compare) -> "Iterator[Judge]":
+        """This one; also with more alarms, where a comparison of them was not decided in full."""
+        known = self.values.get(ALARMS)
+        yield self
+        if known is not None and known.value is not None and ALARMS in _metrics(node):
+            for more in range(1, known.more + 1):
+                yield replace(self, values={**self.values, ALARMS: replace(known, value=known.value + more)})
+
+    def _comparison(self, node: ast.Compare) -> bool:
         numbers = [self._number(value, node) for value in (node.left, *node.comparators)]
         pairs = zip(node.ops, numbers, numbers[1:], strict=False)
         return all(COMPARISONS[type(one)](left, right) for one, left, right in pairs)
@@ -203,11 +222,15 @@ class Judge:
         whose = f"the baseline of {self.captioner}"
         if name in COUNTS and name not in self.baseline:
             raise GateError(f"{whose} does not say how many {name} there were; name a captioner with --baseline")
+        if name not in self.baseline:
+            raise GateError(f"{whose} has no {name}: it was not among the metrics then. {ANEW}")
+        if self.baseline[name].more:
+            raise GateError(f"{whose} has alarms that could not be decided: {self.baseline[name].reason}")
         value = _value(whose, name, self.baseline)
         if name in self.values and not self.values[name].computed_as(self.baseline[name]):
             raise GateError(
                 f"{name} of the baseline was computed in another way ({self.baseline[name].signature}) than now "
-                f"({self.values[name].signature}). Take a new baseline: run once with --accept."
+                f"({self.values[name].signature}). {ANEW}"
             )
         return value
 

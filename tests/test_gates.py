@@ -56,6 +56,27 @@ def test_conditions(text: str, failed: bool) -> None:
     assert decide(text, before, bleu4=0.1, cider_d=1.0, captions=10.0).failed is failed
 
 
+def test_alarms_that_could_not_be_decided_leave_open_what_hangs_on_them() -> None:
+    """One alarm, and perhaps a second one."""
+    values = {"alarms": Known(1.0, "no value of cider_d: it died", "", 1, more=1), "captions": known(10.0)}
+    for text, failed in (
+        ("alarms > 0", True), ("alarms > 1", None), ("alarms == 1", None), ("alarms > 2", False),
+        ("alarms > 0 and captions < 1", False), ("not (alarms > 1)", None), ("captions < 1", False),
+    ):  # fmt: skip
+        decision = Judge("new", values, values, "").decide(read_gate(text))
+        assert decision.failed is failed, text
+        assert (decision.said == "new has 1 alarm, and perhaps more: no value of cider_d: it died") is (failed is None)
+    against = Judge("new", values, values, "").decide(read_gate("alarms > baseline.alarms"))
+    assert against.failed is None
+    assert "the baseline of new has alarms that could not be decided: no value of cider_d" in against.said
+
+
+def test_a_metric_that_the_baseline_lacks_says_how_to_take_a_new_one() -> None:
+    decision = decide("bleu4 < baseline", {"meteor": known(0.2)}, bleu4=0.1)
+    assert decision.failed is None
+    assert decision.said.endswith("run once with --accept, or name a captioner with --baseline.")
+
+
 @pytest.mark.parametrize(
     "text",
     [

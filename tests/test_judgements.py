@@ -356,7 +356,7 @@ def test_wrong_names_are_said_with_the_remedy(store: Store, tmp_path: Path, star
         judge_captions(["one"], store, config(server, model="n"))
     with pytest.raises(UnknownNameError, match=r"unknown captioner 'on'\. Did you mean 'one'\?"):
         judge_captions(["on"], store, config(server))
-    with pytest.raises(StoreError, match="holds no captions to judge. Fill it"):
+    with pytest.raises(StoreError, match="holds no captions to judge"):
         judge_captions([], Store(str(tmp_path / "empty")), config(server))
     with pytest.raises(ConfigError, match="the rater's name is 'a b'"):
         config(server, rater="a b")

@@ -127,11 +127,37 @@ def test_a_gate_against_what_the_captioner_was(store: Path, capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("on_server")
+def test_a_slow_slide_does_not_pass(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A captioner that loses a caption in twelve each time, under a gate that lets a tenth go: the baseline stays."""
+    quick, slide = ScoreConfig(metrics=["grounding"], resamples=20), "grounding_f1_macro < 0.9 * baseline"
+    ask = ["score", "--store", str(store), "--captioner", "good", "--fail-if", slide]
+    shutil.rmtree(store / "summaries")
+    codes = []
+    for lost in range(3):
+        caption(Store(str(store)), "good", WRONG[:lost] + GOOD[lost:], quick)
+        if not lost:
+            shutil.rmtree(store / "summaries")  # so that the first run has nothing to be held against
+        codes.append(main(ask))
+    assert codes == [1, 0, 4]
+    said = capsys.readouterr().out
+    assert "The scores of this run are the baseline from now on" in said
+    assert "grounding_f1_macro is 0.833333, baseline is 1" in said
+    assert main([*ask, "--accept"]) == 4
+    assert main(ask) == 0
+
+
+@pytest.mark.usefixtures("on_server")
 def test_what_cannot_be_decided_and_what_is_wrong(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit codes other than a failed gate's, with the remedy."""
     ask = ["score", "--store", str(store), "--captioner", "good"]
     for more, code, says in (
         (["--fail-if", "bleu4 < 0.9"], 1, "CANNOT BE DECIDED: good has no value of bleu4: no frame with a caption has"),
+        (
+            ["--fail-if", "alarms > 0"],
+            1,
+            "good has 0 alarms, and perhaps more: no value of bleu4: no frame with",
+        ),
+        (["--fail-if", "alarms > 2 or alarms < 0"], 0, "passed: alarms is 0"),
         (["--fail-if", "chair_s_macro > 0"], 1, "not among the metrics that were computed"),
         (["--fail-if", "blue4 < 0.9"], 2, "Did you mean 'bleu4'"),
         (["--fail-if", "bleu4"], 2, "compares nothing"),
