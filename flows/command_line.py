@@ -19,6 +19,7 @@ from flows.check_machine import add_doctor
 from flows.compare_captions import add_compare
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
+from flows.plan_run import add_plan
 from flows.plot_store import add_plot
 from flows.show_answers import show_answer
 from flows.show_gallery import add_gallery
@@ -125,6 +126,7 @@ def command_parser() -> argparse.ArgumentParser:
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     add_train(lambda name, text: _command(commands, name, text), _store_option)
     add_doctor(lambda name, text: _command(commands, name, text), _store_option)
+    add_plan(lambda name, text: _command(commands, name, text), _store_option)
     return parser
 
 

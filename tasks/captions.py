@@ -53,9 +53,7 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     return output.ref
 
 
-def output_of(
-    frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig, origin: Origin
-) -> Output:
+def output_of(frames: TableRef, detections: TableRef, store: Store, config: CaptionConfig, origin: Origin) -> Output:
     """What captioning a shard makes; `config` as captioners.completed gives it."""
     name = captioner_name(config)
     return store.output(
