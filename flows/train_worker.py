@@ -10,18 +10,17 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from storage.store import Store
+from storage.store import Store, describe
 from tasks.errors import TransientError
 from tasks.training.fitting import Job, train_stage
 from tasks.training.recipes import Recipe
-from tasks.training.runs import plain
 
 JOB = "job.json"
 
 
 def launch(job: Job, index: int, processes: int) -> None:
     """Train a stage in so many processes. Raises TransientError when one of them fails; the next try goes on."""
-    said = {"recipe": plain(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
+    said = {"recipe": describe(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
     (job.folder / JOB).write_text(json.dumps(said), "utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     ended = subprocess.run([*command, "-m", "flows.train_worker", str(job.folder), str(index)])

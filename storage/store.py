@@ -304,6 +304,8 @@ def describe(config: Any, *, hashed_only: bool = False) -> dict[str, Any]:
 
 
 def _describe_value(value: Any, hashed_only: bool) -> Any:
+    if isinstance(value, list | tuple):
+        return [_describe_value(one, hashed_only) for one in value]
     return describe(value, hashed_only=hashed_only) if dataclasses.is_dataclass(value) else value
 
 

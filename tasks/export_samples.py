@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage.partial_reads import frame_facts
-from storage.store import Store, TableRef, path_of
+from storage.store import Store, TableRef
 from storage.tables import Detection, Failure, Frame
 from tasks.errors import StoreError
 from tasks.export_selection import CaptionRow, Chosen, Selection
@@ -55,7 +55,7 @@ def samples(store: Store, selection: Selection, *, all_frames: bool) -> Iterator
         ref = store.ref("frames", shard)
         if ref is None or waiting[0].frame_id not in {one.frame_id for one in frame_facts(store.files, ref.path)}:
             continue
-        detected = _detections(store, shard)
+        detected = _detections(store, shard, ref)
         failed = _failed(store, shard)
         for frame in store.read(ref, Frame, batch_size=PICTURES_AT_ONCE):
             if waiting is None or waiting[0].frame_id != frame.frame_id:
@@ -91,10 +91,10 @@ def _shards(store: Store) -> list[tuple[str, str]]:
     )
 
 
-def _detections(store: Store, shard: str) -> dict[str, list[Detection]] | None:
-    """By frame; None where the detector has not been here."""
+def _detections(store: Store, shard: str, frames: TableRef) -> dict[str, list[Detection]] | None:
+    """By frame; None where nothing was detected in the frames as they are now."""
     ref = store.ref("detections", shard)
-    if ref is None:
+    if ref is None or not store.is_made_of(ref, frames):
         return None
     found: dict[str, list[Detection]] = defaultdict(list)
     for one in store.read(ref, Detection, batch_size=256):
@@ -105,7 +105,5 @@ def _detections(store: Store, shard: str) -> dict[str, list[Detection]] | None:
 
 
 def _failed(store: Store, shard: str) -> set[str]:
-    path = path_of("failures", shard, stage="detect")
-    if not store.files.exists(path):
-        return set()
-    return {row.frame_id for row in store.read(TableRef("failures", shard, path, 0, ""), Failure)}
+    ref = store.ref("failures", shard, stage="detect")
+    return {row.frame_id for row in store.read(ref, Failure)} if ref else set()

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from storage.store import Output, Store, TableRef, captioners_of
 from storage.tables import Caption, Detection, Frame, Judgement
 from tasks.chat_answers import Conversation
@@ -202,7 +200,7 @@ class _Asking:
             ref = self.store.ref(TABLE, sheet.finished.shard, sheet.finished.captioner)
             for row in self.store.read(ref, Judgement) if ref else ():
                 rows[row.caption_id].append(row)
-        except (StoreError, pa.ArrowInvalid):
+        except StoreError:
             return {}
         return rows
 

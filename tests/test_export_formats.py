@@ -155,13 +155,14 @@ def test_coco_panoptic_keeps_panopticapi_s_rules_and_equals_the_store(filled: St
 
 def test_stuff_of_one_category_is_one_segment_and_masks_may_overlap(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
-    made.write(store, [frame(0, "ma"), frame(1, "ma"), frame(2, "ma")], SHARD)
+    seen = [made.write(store, [frame(0, "ma"), frame(1, "ma"), frame(2, "ma")], SHARD).fingerprint]
     left, right, all_over = region(0, 0, 9, 9), region(20, 0, 29, 9), region(0, 0, WIDTH, HEIGHT)
     unicorn = dataclasses.replace(detection("ma_000001", 0, "person-0", 1, left), label="unicorn", category_id=-1)
     found = [detection("ma_000000", 0, "grass-0", 1, left), detection("ma_000000", 1, "grass-1", 2, right),
              detection("ma_000000", 2, "person-0", 3, all_over), detection("ma_000000", 3, "dog-0", 4, left), unicorn,
              Failure(frame_id="ma_000002", stage="detect", error="no picture")]  # fmt: skip
-    with store.output([Detection, Failure], stage="detect", shard=SHARD, version=1, config=None).writer() as write:
+    output = store.output([Detection, Failure], stage="detect", shard=SHARD, version=1, config=None, inputs=seen)
+    with output.writer() as write:
         for one in found:
             write(one)
     done = export(store, "coco_panoptic", str(tmp_path / "coco"), Wanted())
@@ -174,12 +175,12 @@ def test_stuff_of_one_category_is_one_segment_and_masks_may_overlap(tmp_path: Pa
 
 def test_detections_without_masks_cannot_be_panoptic(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
-    made.write(store, [frame(0, "ma")], SHARD)
-    made.write(store, [made.detection(frame_id="ma_000000")], SHARD)
+    seen = [made.write(store, [frame(0, "ma")], SHARD).fingerprint]
+    made.write(store, [made.detection(frame_id="ma_000000")], SHARD, inputs=seen)
     with pytest.raises(PanopticError, match="frame ma_000000 have no masks"):
         export(store, "coco_panoptic", str(tmp_path / "coco"), Wanted())
     dog = detection("ma_000000", 0, "dog-0", 1, region(0, 0, 4, 4)[:8, :8])
-    made.write(store, [dataclasses.replace(dog, mask_width=8, mask_height=8)], SHARD)
+    made.write(store, [dataclasses.replace(dog, mask_width=8, mask_height=8)], SHARD, inputs=seen)
     with pytest.raises(ExchangeError, match="mask of dog-0 in frame ma_000000 is 8x8, its picture 48x32"):
         export(store, "coco_panoptic", str(tmp_path / "coco"), Wanted())
     assert not (tmp_path / "coco").exists()

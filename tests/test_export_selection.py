@@ -12,6 +12,7 @@ from flows.command_line import main
 from storage.store import Store
 from storage.tables import Caption, Choice
 from tasks.consistency import check_captions
+from tasks.errors import ExchangeError
 from tasks.export_selection import Wanted
 from tasks.exports import export
 
@@ -69,6 +70,16 @@ def test_what_is_in_the_way_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "frames on which no detector worked: 2. Detect in them first" in capsys.readouterr().err
     assert main([*ask, "jsonl"]) == 1
     assert "captions left out: none. Ask for others, or take more with" in capsys.readouterr().err
+
+
+def test_detections_of_pictures_that_stood_there_before_do_not_leave(store: Store, tmp_path: Path) -> None:
+    made.write(store, [frame(0, "ma")], SHARD, inputs=["the movie at another frame rate"])
+    done = export(store, "fiftyone", str(tmp_path / "fo"), Wanted(quarantined=True))
+    assert (done.frames, done.detections) == (1, 0)
+    (sample,) = json.loads((tmp_path / "fo" / "samples.json").read_text())["samples"]
+    assert "detections" not in sample
+    with pytest.raises(ExchangeError, match="frames on which no detector worked: 1"):
+        export(store, "coco_panoptic", str(tmp_path / "coco"), Wanted())
 
 
 @pytest.mark.parametrize("split", ["../out", "a/b", "", "a b"])

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from storage.partial_reads import frame_facts
 from storage.store import Store
 from storage.tables import Detection, Failure, Reference
 from tasks import prompts
@@ -165,9 +165,8 @@ class _Gathering:
 
     def _frames(self, path: str) -> dict[str, tuple[int, int, int]]:
         """frame_id to (row, height, width)."""
-        with self.store.files.open(path) as source, pq.ParquetFile(source) as file:
-            read = file.read(columns=["frame_id", "height", "width"]).to_pylist()
-        return {one["frame_id"]: (number, one["height"], one["width"]) for number, one in enumerate(read)}
+        read = frame_facts(self.store.files, path)
+        return {one.frame_id: (number, one.height, one.width) for number, one in enumerate(read)}
 
     def _detections(self, shard: str, frames: str, wanted: set[str]) -> dict[str, list[Detection]] | None:
         """By frame, in prompt order; None where nothing was detected in the frames as they are now."""
