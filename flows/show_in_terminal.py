@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from flows.show_progress import STAGES
 from flows.show_progress import Progress as Counts
@@ -52,12 +52,14 @@ def _bars(console: Console) -> Iterator[None]:
         TextColumn("{task.fields[rows]} {task.fields[unit]}"), TimeElapsedColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as bars:
-        tasks = {stage: bars.add_task(stage, total=0, rows=0, unit=UNITS[stage]) for stage in STAGES}
+        tasks: dict[str, TaskID] = {}
 
         def listen(counts: Counts) -> None:
-            for stage, task in tasks.items():
+            for stage in counts.stages:
+                if stage not in tasks:  # as the run begins, before any other thread tells of it
+                    tasks[stage] = bars.add_task(stage, total=0, rows=0, unit=UNITS[stage])
                 total = max(counts.shards["extract"], counts.shards[stage])
-                bars.update(task, completed=counts.shards[stage], total=total, rows=counts.rows[stage])
+                bars.update(tasks[stage], completed=counts.shards[stage], total=total, rows=counts.rows[stage])
 
         Counts.listeners.append(listen)
         try:

@@ -56,6 +56,8 @@ class Progress:
     rows: Counter[str] = field(default_factory=Counter)
     rows_found: Counter[str] = field(default_factory=Counter)
     """Those of the rows that stood there already."""
+    stages: tuple[str, ...] = STAGES
+    """What the run does; no others are told."""
     clock: Callable[[], float] = time.monotonic
     """Seconds, from any moment on."""
     began: float = 0.0
@@ -69,11 +71,11 @@ class Progress:
         self.began, self._said = self.clock(), self.as_line()
 
     @classmethod
-    def start(cls, run_id: str, movies: int, log: Say | None = None) -> "Progress":
+    def start(cls, run_id: str, movies: int, log: Say | None = None, stages: tuple[str, ...] = STAGES) -> "Progress":
         """Begin to count a run. Runs that ended before their report are forgotten: a process has one at a time."""
         for old in list(cls.running.values()):
             old.forget()
-        cls.running[run_id] = one = cls(run_id, movies, log)
+        cls.running[run_id] = one = cls(run_id, movies, log, stages=stages)
         # The run's log asks the context which server it writes to.
         threading.Thread(target=copy_context().run, args=(one._say_now_and_then,), daemon=True).start()
         one.tell()
@@ -119,10 +121,12 @@ class Progress:
             say(f"{seconds} {line}")
 
     def as_line(self) -> str:
-        """Movies and frames, and the shards that each stage is done with."""
-        done = [f"{word} {self.shards[stage]}{self._found(stage)}" for stage, word in DONE.items()]
-        decoded = f"{len(self.movies_done)} of {self.movies} movies decoded, {self.rows['extract']} frames"
-        return f"{decoded}; shards {', '.join(done)}"
+        """Movies and frames, or the captions where none is decoded, and the shards that each stage is done with."""
+        done = [f"{DONE[stage]} {self.shards[stage]}{self._found(stage)}" for stage in self.stages]
+        known = f"{self.rows['caption']} captions"
+        if STAGES[0] in self.stages:
+            known = f"{len(self.movies_done)} of {self.movies} movies decoded, {self.rows['extract']} frames"
+        return f"{known}; shards {', '.join(done)}"
 
     def _found(self, stage: str) -> str:
         return f" ({self.found[stage]} found finished)" if self.found[stage] else ""

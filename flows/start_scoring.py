@@ -23,6 +23,9 @@ from tasks.gates import Gate, read_gate
 from tasks.references import Imported, check_place
 from tasks.scores import ScoreConfig, former_config
 
+STAGES = ("check", "score")
+"""What scoring does of the stages that progress is told of."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -159,7 +162,7 @@ def start_scoring(
         for captioner in wanted.captioners:
             if baseline_values(captioner, opened) is None:
                 take_baseline(captioner, opened)
-    progress = Progress.start(opened.run_id, len(movies), get_run_logger().info)
+    progress = Progress.start(opened.run_id, len(movies), get_run_logger().info, STAGES)
     progress.movies_done.update(movie.movie_id for movie in movies)
     artifact: Any = create_progress_artifact(0.0, key="score-captions-progress", description=f"Scoring in {store}")
     run = Run(movies=movies, store=opened, config=PipelineConfig(), progress=progress, progress_artifact=artifact)

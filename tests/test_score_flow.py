@@ -233,4 +233,6 @@ def test_the_command_is_quiet_in_a_process_of_its_own(store: Path, prefect_envir
         env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "INFO" not in done.stderr
+    said = "12 captions; shards checked 1 (1 found finished), scored 1 (1 found finished)"
+    assert done.stderr.splitlines()[-1].endswith(f"done: {said}")
     assert order_of(done.stdout) == CARD_ORDER
