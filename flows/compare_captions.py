@@ -4,10 +4,15 @@ import argparse
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from flows.bring_data import Add
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from tasks.compare_captioners import Comparison
 
 FOOT = "interval: 95 %, of a less b; p: how often chance makes such a difference, of one metric alone; -: see the note"
 NEEDS = re.compile(r"(it needs [^:]+: )(.+)")
@@ -24,12 +29,17 @@ def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None
     )
     compare.add_argument("--profile", help="its [score] says how (default: as A was scored before)")
     compare.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    compare.add_argument("--plot", metavar="FILE", help="draw the differences too; ends with .png or .svg")
+    compare.add_argument("--force", action="store_true", help="replace what stands at FILE")
     store_option(compare)
     compare.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from tasks.compare_captioners import Comparison, compare_captioners
+    from tasks.compare_captioners import compare_captioners
+    from tasks.plot_style import drawing
+    from tasks.plots import picture
+    from tasks.plots.differences import comparison_figure
     from tasks.scores import former_config
 
     one, other = options.captioners
@@ -42,15 +52,23 @@ def _compare(options: argparse.Namespace) -> int:
         config = dataclasses.replace(former_config(one, store), metrics=None)
     if options.metrics:
         config = dataclasses.replace(config, metrics=options.metrics)
-    found = compare_captioners(one, other, store, config)
+    with picture(options.plot, force=options.force) if options.plot else nullcontext() as write:
+        found = compare_captioners(one, other, store, config)
+        if write:
+            with drawing():
+                write(comparison_figure(found, one, other, all_metrics=bool(options.metrics)))
     if options.format == "json":
         for row in found:
             print(json.dumps({"captioners": [one, other]} | dataclasses.asdict(row)))
-        return 0
+    else:
+        _print_table(found, one, other)
+    return 0
 
+
+def _print_table(found: "Sequence[Comparison]", one: str, other: str) -> None:
     notes = _notes(row.reason for row in found)
 
-    def line(row: Comparison) -> str:
+    def line(row: "Comparison") -> str:
         numbers = [_number(value) for value in (row.one, row.other, row.difference)]
         between = f"[{_number(row.low)}, {_number(row.high)}]" if row.low is not None else "-"
         direction = {True: "higher", False: "lower", None: ""}[row.higher_is_better]
@@ -67,7 +85,6 @@ def _compare(options: argparse.Namespace) -> int:
         needs = NEEDS.fullmatch(note)
         known = f"{needs[1]}see [{notes.index(needs[2]) + 1}]" if needs and needs[2] in notes else note
         print(f"[{number}] {known}")
-    return 0
 
 
 def _notes(reasons: Iterable[str | None]) -> list[str]:

@@ -5,7 +5,7 @@ the project starts without it.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,9 @@ DOTS_PER_INCH = 100
 TITLE_INCHES, LINE_INCHES = 0.42, 0.18
 """For the title, and for each line below it."""
 LINE_CHARACTERS = 138
+"""Of the subtitle."""
+NAME_INCHES, LABEL_INCHES, NUMBER_INCHES = 0.075, 0.067, 0.55
+"""A letter of a name, a letter below an axis, and the number beside a panel: no narrower than what they may be."""
 LONGEST_NAME = 28
 """Characters of a name that are shown; of a longer one its beginning and its end."""
 SMALLEST = 0.001
@@ -179,6 +182,18 @@ def grid(figure: "Figure", panels: int, rows: int, columns: int) -> list["Axes"]
         one.grid(axis="y", visible=False)
         plain_ticks(one, x=5)
     return axes[:panels]
+
+
+def label_width(columns: int, names: Iterable[str]) -> int:
+    """How many characters find room below a panel, in a grid of so many columns with these names on its left."""
+    beside = max(map(len, names), default=0) * NAME_INCHES + columns * NUMBER_INCHES
+    return max(20, int((WIDTH_INCHES - beside) / columns / LABEL_INCHES))
+
+
+def describe(axes: "Axes", heading: str, meaning: str, below: str, width: int) -> None:
+    """A panel's heading, and under its axis what is measured, in lines of `width` characters."""
+    axes.set_title(legible(heading))
+    axes.set_xlabel("\n".join(filter(None, (wrapped(meaning, width, lines=4), below))), loc="left")
 
 
 def name_rows(axes: "Axes", names: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Stores to plot: several captioners with scores, summaries, faults, a log of runs and of trainings."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -11,12 +12,15 @@ from gallery_making import GOOD, PLAIN, write_movie
 from storage.parquet import TableWriter
 from storage.store import Store
 from storage.tables import Metric, Score, StageRun, Summary
-from storage.training_tables import Adapter, TrainingPoint
+from storage.training_tables import Adapter, AdapterScore, TrainingPoint
 
 FRAMES = 60
 BAD = ('A <gdo class="dog" dog-9>dog</gdo>.', '<gdo class="cat" person-0>A man</gdo> and <gdo class="dog">a dog</gdo>.')
 METRICS = {"meteor": True, "cider_d": True, "length_words": None}
-METRIC_MEANING = {"meteor": "words aligned", "cider_d": "weighted n-grams, 0 to 10", "length_words": "words"}
+METRIC_MEANING = {
+    "meteor": "words aligned exactly, by stem, synonym or paraphrase, with a penalty for their order",
+    "cider_d": "agreement of weighted n-grams with the references, 0 to 10", "length_words": "words",
+}  # fmt: skip
 
 
 def plotted_store(folder: Path, captioners: Sequence[str]) -> Store:
@@ -125,4 +129,19 @@ def write_training(store: Store, adapter: str, stages: Sequence[str] = ("automat
         template="groundcap-card", recipe=json.dumps(recipe), data_fingerprint="f", samples="{}", left_out="{}",
         movies="{}", steps=steps * len(stages), test_frames=1,
     )  # fmt: skip
-    rows.write(store, [row, *points], shard=adapter)
+    gains = {
+        "meteor": (0.04, 0.01),
+        "cider_d": (-0.2, 0.04),
+        "length_words_macro": (1.5, 0.2),
+        "coverage_macro": (0.02, 0.6),
+    }
+    scores = [
+        AdapterScore(
+            adapter=adapter, metric=metric, higher_is_better=METRICS.get(metric), before=0.5, before_low=0.4,
+            before_high=0.6, after=0.5 + gain, after_low=0.4, after_high=0.6, difference=gain, low=gain - 0.03,
+            high=gain + 0.03, p_value=p_value, frames=24, reason=None,
+        )
+        for metric, (gain, p_value) in gains.items()
+    ]  # fmt: skip
+    nothing = dataclasses.replace(scores[0], metric="spice", difference=None, low=None, high=None, p_value=None)
+    rows.write(store, [row, *scores, nothing, *points], shard=adapter)

@@ -15,17 +15,21 @@ import pytest
 from PIL import Image
 from plot_making import BAD, plotted_store, write_scores, write_training
 from rows import caption, frame, movie, write
+from score_making import store_of
 
 from flows.command_line import main
 from storage import catalog
 from storage.store import Store
 from tasks import plots
+from tasks.compare_captioners import compare_captioners
 from tasks.drawn_frames import HUES
 from tasks.errors import MissingExtraError, PlotError, UnknownNameError
 from tasks.plot_data import Asked, known_captioners
 from tasks.plot_style import PALETTE, check_matplotlib, drawing, labels, legible, number, save, shades
+from tasks.plots.differences import Difference, difference_of
 from tasks.plots.throughput import Work, _done, _stretches
 from tasks.plots.training import curves_figure
+from tasks.score_config import ScoreConfig
 
 REPOSITORY = Path(__file__).parents[1]
 LONG = [
@@ -134,7 +138,7 @@ def test_names_are_never_markup_nor_formulas(name: str, stores: dict[str, Store]
     assert not any(key.lower().startswith("on") for key in attributes)
     said = "\n".join(texts(path))
     assert '$x^2$ & "q' in said
-    if name != "training":  # there one of them was trained
+    if name not in ("differences", "training"):  # there one of them was trained
         assert "<script>" in said
         assert "_nolegend_" in said
         assert "[U+6F22]" in said
@@ -197,12 +201,13 @@ def test_captioners_and_metrics_are_chosen(
     assert "demo" not in said
     assert "length_words_macro" in said
     assert "meteor" not in said
+    assert main(ask) == 1
+    assert "stands there already. Give --force" in capsys.readouterr().err
+    ask.append("--force")
     for wrong, code, says in (
         (["--captioners", "qwenn"], 2, "unknown captioner 'qwenn'. Did you mean 'qwen'?"),
         (["--metrics", "meteorr"], 2, "unknown metric 'meteorr'. Did you mean 'meteor'?"),
         (["--metrics", "spice"], 1, "no values of spice that this plot could show. Compute them with: caption-movies"),
-        ([], 1, "stands there already. Give --force"),
-        (["--force"], 0, ""),
     ):
         assert main([*ask, *wrong]) == code
         assert says in capsys.readouterr().err
@@ -294,6 +299,43 @@ def test_a_training_leaves_the_same_picture_with_its_stages_named(tmp_path: Path
     assert "Training of mine" in said
     assert {"Loss", "Validation", "Learning rate", "Speed", "early", "late", "nothing was logged"} <= set(said)
     assert any("mine: early 2, late 1" in one for one in said)
+
+
+def test_compare_draws_its_differences_and_says_which_are_more_than_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = ["grounding", "length", "violation_rate"]
+    config = ScoreConfig(metrics=metrics, resamples=200)
+    said = {"good": ['<gdo class="dog" dog-0>a dog</gdo>'] * 20, "bad": ['<gdo class="cat" cat-0>a cat</gdo>'] * 20}
+    store = store_of(tmp_path / "store", said, config, references=False)
+    out = tmp_path / "plot.svg"
+    ask = ["compare", store.location, "--captioners", "good", "bad", "--metrics", *metrics, "--plot"]
+    assert main([*ask, str(out)]) == 0
+    assert "grounding_f1_strict_macro" in capsys.readouterr().out
+    found = compare_captioners("good", "bad", store, config)
+    looks = {row.metric: one.verdict for row in found if (one := difference_of(row))}
+    assert looks["grounding_f1_strict_macro"] == "better"
+    assert looks["violation_rate_macro"] == "better"
+    assert looks["length_words_macro"] == "chance"
+    written = texts(out)
+    assert "Differences: good less bad" in written
+    assert "found / detected, strict;" in " ".join(written)
+    assert main([*ask, str(out)]) == 1
+    assert "Give --force" in capsys.readouterr().err
+    assert main(["compare", store.location, "--captioners", "good", "bad", "--metrics", "length", "--force", "--plot",
+                 str(out)]) == 0  # fmt: skip
+    assert {"length_words_macro", "length_characters_macro"} <= set(texts(out))
+    assert main([*ask, str(tmp_path / "plot.gif")]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plot.svg", "store"]
+
+
+def test_what_is_better_hangs_on_direction_and_chance() -> None:
+    def verdict(difference: float, p_value: float | None, higher: bool | None) -> str:
+        row = Difference(difference=difference, low=None, high=None, p_value=p_value, higher_is_better=higher)
+        return row.verdict
+
+    assert [verdict(-1, 0.01, one) for one in (True, False, None)] == ["worse", "better", "differs"]
+    assert [verdict(1, one, True) for one in (0.01, 0.05, None)] == ["better", "chance", "chance"]
 
 
 def test_time_at_work_leaves_pauses_out_and_shards_side_by_side_add_up() -> None:

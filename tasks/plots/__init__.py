@@ -12,7 +12,8 @@ same store gives the same bytes.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +24,7 @@ from storage.whole_output import appearing, mark
 from tasks import backends
 from tasks.errors import ConfigError, PlotError
 from tasks.plot_data import Asked, known_captioners
-from tasks.plot_style import ENDINGS, check_ending, drawing, save
+from tasks.plot_style import ENDINGS, check_ending, check_matplotlib, drawing, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,9 +73,7 @@ def draw_plot(
     show, ParametersError for metrics where none can be chosen, ConfigError for an ending that is no format's,
     StoreError where the store cannot be read or the place is taken, MissingExtraError without matplotlib.
     """
-    if "://" in place:
-        raise ConfigError(f"{place} is no path of this machine. Plot into a file here, and copy it from there.")
-    target = Path(place).absolute()
+    target = _local(place)
     if name != ALL:
         check_ending(target)
         if metrics and not load(name).METRICS:
@@ -86,10 +85,28 @@ def draw_plot(
         )  # fmt: skip
         if name == ALL:
             return _draw_all(asked, target, ending, force)
-        figure = load(name).draw(asked)
-        with appearing(target, folder=False, force=force) as draft:
-            save(figure, draft, check_ending(target))
+        with picture(place, force=force) as write:
+            write(load(name).draw(asked))
     return Drawn([target])
+
+
+@contextmanager
+def picture(place: str, *, force: bool) -> Iterator[Callable[["Figure"], object]]:
+    """Takes the figure that is to stand at `place`, once. Whether it may stand there is known before it is drawn.
+
+    Raises ConfigError for a place or ending that cannot be, StoreError for one that is taken, MissingExtraError.
+    """
+    check_matplotlib()
+    target = _local(place)
+    ending = check_ending(target)
+    with appearing(target, folder=False, force=force) as draft:
+        yield lambda figure: save(figure, draft, ending)
+
+
+def _local(place: str) -> Path:
+    if "://" in place:
+        raise ConfigError(f"{place} is no path of this machine. Plot into a file here, and copy it from there.")
+    return Path(place).absolute()
 
 
 def _draw_all(asked: Asked, target: Path, ending: str, force: bool) -> Drawn:

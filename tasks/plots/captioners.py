@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tasks.card_scores import CARD
 from tasks.metrics import ALL
 from tasks.plot_data import Asked, chosen_metrics, counted, meanings
-from tasks.plot_style import INK, grid, labels, legible, name_rows, new_figure, number, shades, wrapped
+from tasks.plot_style import INK, describe, grid, label_width, labels, name_rows, new_figure, number, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,8 @@ def draw(asked: Asked) -> "Figure":
     shown, columns = labels(names), min(COLUMNS, len(metrics))
     figure = new_figure(
         f"Captioners compared in {asked.store}",
-        f"{counted(captions, names, shown)}. Lines: 95 % intervals over resampled frames. Two that overlap may still "
-        "differ: caption-movies compare",
+        f"{counted(captions, names, shown)}. Lines: 95 % intervals over resampled frames. Lines that overlap may still "
+        "differ, or not: caption-movies compare says which do.",
         -(-len(metrics) // columns) * (PANEL_INCHES + ROW_INCHES * max(2, len(names))),
     )
     known, hues = meanings(asked), shades(names)
@@ -47,8 +47,7 @@ def draw(asked: Asked) -> "Figure":
             if metric in found[name]:
                 _row(axes, place, found[name][metric], *hues[name])
         meaning, higher = known.get(metric, ("", None))
-        axes.set_title(legible(metric))
-        axes.set_xlabel("\n".join(filter(None, (wrapped(meaning, 44), DIRECTION[higher]))))
+        describe(axes, metric, meaning, DIRECTION[higher], label_width(columns, shown.values()))
         axes.margins(x=0.08)
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             name_rows(axes, [shown[name] for name in names])

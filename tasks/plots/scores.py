@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from storage.catalog import FIRST_CAPTIONS_SQL
 from tasks.card_scores import CARD
 from tasks.plot_data import MEAN, Asked, chosen_metrics, counted, meanings
-from tasks.plot_style import INK, QUIET, grid, labels, legible, name_rows, new_figure, number, shades, wrapped
+from tasks.plot_style import INK, QUIET, describe, grid, label_width, labels, name_rows, new_figure, number, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,8 +60,8 @@ def draw(asked: Asked) -> "Figure":
                 _row(axes, place, found.get(name, {}), bounds, stats[name][metric], hues[name][0])
         many = sorted({stats[name][metric][0] for name in names if metric in stats[name]})
         said = f"{many[0]:,}" if len(many) == 1 else f"{many[0]:,} to {many[-1]:,}"
-        axes.set_title(legible(metric))
-        axes.set_xlabel(f"{wrapped(_unit(known.get(metric, ('', None))[0]), 44)}\n{said} captions each".lstrip())
+        meaning, width = _unit(known.get(metric, ("", None))[0]), label_width(columns, shown.values())
+        describe(axes, metric, meaning, f"{said} captions each", width)
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             name_rows(axes, [shown[name] for name in names])
     return figure

@@ -130,11 +130,12 @@ def _panel(
         rates = np.divide(done, took, out=np.zeros_like(done), where=took > 1e-9)
         hue = hues.get(captioner, NO_CAPTIONER)
         axes.stairs(rates, places, fill=True, color=hue, alpha=0.8, linewidth=0)
-        axes.annotate(
-            number(float(work.amount.sum() / seconds.amount.sum())), (1.01, 0.5), xycoords="axes fraction", color=hue,
-            xytext=(0, 12 * ((len(found) - 1) / 2 - place)), textcoords="offset points", va="center", fontsize=8.5,
-            fontweight="bold",
-        )  # fmt: skip
+        overall = number(float(work.amount.sum() / seconds.amount.sum()))
+        for text, left, colour in (("■", 0, hue), (overall, 10, INK)):
+            axes.annotate(
+                text, (1.01, 0.5), xycoords="axes fraction", textcoords="offset points", va="center", fontsize=8.5,
+                xytext=(left, 12 * ((len(found) - 1) / 2 - place)), color=colour,
+            )  # fmt: skip
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"{label}/s", rotation=0, ha="right", va="center", color=INK)

@@ -8,6 +8,7 @@ from tasks.plot_data import Asked, counted
 from tasks.plot_style import QUIET, grid, labels, legible, name_rows, new_figure, number, shades
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 QUESTION = "Violations by code per captioner, as a rate per 1,000 captions"
@@ -46,13 +47,7 @@ def draw(asked: Asked) -> "Figure":
     )
     most, hues = max(rates.get((name, code), 0.0) for name in names for code in codes), shades(names)
     for place, (axes, name) in enumerate(zip(grid(figure, len(names), len(codes), columns), names, strict=True)):
-        values = [rates.get((name, code), 0.0) for code in codes]
-        axes.barh(range(len(codes)), values, height=0.7, color=hues[name][0])
-        for row, value in enumerate(values):
-            axes.annotate(
-                number(value), (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
-                color=QUIET,
-            )  # fmt: skip
+        _bars(axes, [rates.get((name, code), 0.0) for code in codes], hues[name][0])
         axes.set_xlim(0, most * 1.18)
         axes.set_title(shown[name])
         if place + columns >= len(names):
@@ -60,3 +55,13 @@ def draw(asked: Asked) -> "Figure":
         if place % columns == 0:
             name_rows(axes, [legible(code) for code in codes])
     return figure
+
+
+def _bars(axes: "Axes", values: list[float], hue: str) -> None:
+    """A bar a row, its value at its end."""
+    axes.barh(range(len(values)), values, height=0.7, color=hue)
+    for row, value in enumerate(values):
+        axes.annotate(
+            number(value), (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
+            color=QUIET,
+        )  # fmt: skip
