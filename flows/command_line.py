@@ -17,6 +17,7 @@ from flows.ask_store import add_asking
 from flows.bring_data import add_commands
 from flows.check_machine import add_doctor
 from flows.compare_captions import add_compare
+from flows.complete_words import add_completion
 from flows.exchange_data import add_exchange
 from flows.judge_captions import add_judging
 from flows.plan_run import add_plan
@@ -127,6 +128,7 @@ def command_parser() -> argparse.ArgumentParser:
     add_train(lambda name, text: _command(commands, name, text), _store_option)
     add_doctor(lambda name, text: _command(commands, name, text), _store_option)
     add_plan(lambda name, text: _command(commands, name, text), _store_option)
+    add_completion(lambda name, text: _command(commands, name, text), command_parser)
     return parser
 
 
