@@ -23,11 +23,18 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("source", ["../../../evil", "a/b", "", ".hidden"])
-def test_who_wrote_the_captions_is_no_path(source: str, store: Store, tmp_path: Path) -> None:
+def test_who_wrote_the_captions_is_no_path(
+    source: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tar_of(tmp_path / "x.tar", [("a.jpg", picture(1)), ("a.txt", b"A man.")])
-    with pytest.raises(ConfigError, match="it has to be letters, digits, dots, dashes and underscores"):
-        import_data([path], store, options=Options(source=source))
+    assert main(["import", path, "--store", store.location, "--source", source]) == 1
+    assert "it has to be letters, digits, dots, dashes and underscores" in capsys.readouterr().err
     assert [one.name for one in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_of_a_picture_s_objects_one_is_kept_at_least() -> None:
+    with pytest.raises(ConfigError, match="max_detections is -1; it has to be at least 1"):
+        Options(max_detections=-1)
 
 
 def test_who_wrote_a_caption_is_kept_where_it_may_be_a_name(store: Store, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from storage.store import Store
 from tasks import backends
-from tasks.errors import ExchangeError
+from tasks.errors import ConfigError, ExchangeError
 from tasks.imported_movies import Brought, Importer, check_name
 from tasks.references import check_source
 
@@ -38,6 +38,12 @@ class Options:
     """Name of the split, where the dataset has splits."""
     max_detections: int = 40
     """Objects kept of a picture, as of a detector."""
+
+    def __post_init__(self) -> None:
+        """Check values. Raises ConfigError."""
+        check_source(self.source)
+        if self.max_detections < 1:
+            raise ConfigError(f"max_detections is {self.max_detections}; it has to be at least 1.")
 
 
 class Format(Protocol):
@@ -61,15 +67,13 @@ def import_data(
     """Bring datasets of one format into a store. Movies are called `<name>_<what the dataset holds together>`.
 
     `name` is the format's unless given; `form` is found out unless given. Raises UnknownNameError for a format that is
-    not there, ConfigError for a name or source that is none, ExchangeError when nothing can be used.
+    not there, ConfigError for a name that is none, ExchangeError when nothing can be used.
     """
     chosen = form.replace("-", "_") if form else _recognised(paths)
     module = load(chosen)
     importer = Importer(store, name or chosen)
     check_name(importer.name)
-    told = options or Options()
-    check_source(told.source)
-    module.bring(paths, importer, told)
+    module.bring(paths, importer, options or Options())
     brought = importer.brought
     if not brought.frames:
         first = brought.left_out[0] if brought.left_out else None
