@@ -78,6 +78,12 @@ def counted(captions: dict[str, int], names: Sequence[str], labels: dict[str, st
     return f"{number_of(sum(captions.get(name, 0) for name in names), 'caption')} by {len(names)} captioners"
 
 
+def each_of(captions: Iterable[int]) -> str:
+    """How many captions a value is of, over the captioners of a panel."""
+    least, most = min(many := list(captions)), max(many)
+    return f"{least:,} captions each" if least == most else f"{least:,} to {most:,} captions each"
+
+
 def chosen_metrics(asked: Asked, there: Collection[str], preferred: Sequence[str], remedy: str) -> list[str]:
     """The metrics to draw: those asked for, else the preferred ones that are there, else the first that are.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from storage.catalog import FIRST_CAPTIONS_SQL
 from tasks.card_scores import CARD
-from tasks.plot_data import MEAN, Asked, chosen_metrics, counted, meanings
+from tasks.plot_data import MEAN, Asked, chosen_metrics, counted, each_of, meanings
 from tasks.plot_style import INK, QUIET, describe, grid, label_width, labels, name_rows, new_figure, number, shades
 
 if TYPE_CHECKING:
@@ -58,10 +58,9 @@ def draw(asked: Asked) -> "Figure":
         for place, name in enumerate(names):
             if metric in stats[name]:
                 _row(axes, place, found.get(name, {}), bounds, stats[name][metric], hues[name][0])
-        many = sorted({stats[name][metric][0] for name in names if metric in stats[name]})
-        said = f"{many[0]:,}" if len(many) == 1 else f"{many[0]:,} to {many[-1]:,}"
+        said = each_of(stats[name][metric][0] for name in names if metric in stats[name])
         meaning, width = _unit(known.get(metric, ("", None))[0]), label_width(columns, shown.values())
-        describe(axes, metric, meaning, f"{said} captions each", width)
+        describe(axes, metric, meaning, said, width)
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             name_rows(axes, [shown[name] for name in names])
     return figure
