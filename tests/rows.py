@@ -1,7 +1,10 @@
-"""Small rows for tests, every column filled, and writing them."""
+"""Small rows for tests, every column filled; writing them, and asking a store in SQL."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
+from storage import catalog
 from storage.store import EXECUTION, Store, TableRef
 from storage.tables import Box, Caption, Detection, Frame, Image, Movie, Row
 from tasks import tags
@@ -107,3 +110,9 @@ def write(store: Store, rows: list[Row], shard: str = "mabc/00000", **options: o
         for row in rows:
             add(row)
     return output.ref
+
+
+def asked(store: Store | Path, sql: str) -> list[tuple[Any, ...]]:
+    """What a store answers."""
+    with catalog.connect(store.location if isinstance(store, Store) else str(store)) as connection:
+        return connection.sql(sql).fetchall()

@@ -7,7 +7,6 @@ import json
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -15,8 +14,8 @@ import PIL.Image
 import pytest
 import rows as made
 from exchange_making import GOOD, HEIGHT, WIDTH, detection, detections, fill, frame, region
+from rows import asked
 
-from storage import catalog
 from storage.checks import check_store
 from storage.store import Store
 from storage.tables import Detection, Failure
@@ -40,11 +39,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(str(tmp_path_factory.mktemp("filled") / "store"))
     fill(store)
     return store
-
-
-def asked(store: Store, sql: str) -> list[Any]:
-    with catalog.connect(store.location) as connection:
-        return connection.sql(sql).fetchall()
 
 
 def size_of(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from exchange_making import GOOD, HEIGHT, WIDTH, fill, picture, region
-from test_imports import asked
+from rows import asked
 
 from flows.command_line import main
 from storage.checks import check_store

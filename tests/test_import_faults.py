@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from exchange_making import fill, picture
-from test_imports import asked, tar_of
+from rows import asked
+from test_imports import tar_of
 
 from flows.command_line import main
 from storage.store import Store
@@ -86,7 +88,6 @@ def test_detections_in_several_files_are_taken_together(store: Store, tmp_path: 
 
 
 def test_a_dataset_that_breaks_off_is_said_so(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     features = {"info": {"features": {"image": {"_type": "Image"}}}}
     shape = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))],

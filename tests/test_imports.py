@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from exchange_making import AT_FAULT, GOOD, HEIGHT, WIDTH, fill, picture
 from pipeline_help import files_of, scripted_profile
+from rows import asked
 
 from flows.command_line import main
 from storage import catalog
@@ -29,11 +30,6 @@ from tasks.imports.webdataset import PICKLED
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
-
-
-def asked(store: Store, sql: str) -> list[Any]:
-    with catalog.connect(store.location) as connection:
-        return connection.sql(sql).fetchall()
 
 
 def folders(tmp_path: Path) -> Path:

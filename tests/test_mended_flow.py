@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pipeline_help import files_of, finished_work, rows_of, scripted_profile, work_of
+from rows import asked
 from test_captions import frame, put
 from test_flow import CLIPS, REPOSITORY, process, run
 
@@ -45,11 +46,6 @@ def profile(folder: Path, more: str, said: object = PLANTED, name: str = "script
     path = scripted_profile(folder, name=name, script=str(script))
     path.write_text(path.read_text() + f"{candidates}\n{more}\n")
     return path
-
-
-def asked(store: Path, sql: str) -> list[tuple[object, ...]]:
-    with catalog.connect(str(store)) as connection:
-        return connection.sql(sql).fetchall()
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from pipeline_help import files_of, rows_of, scripted_profile
+from rows import asked
 from score_making import caption, store_of
 
 from flows.command_line import main
 from flows.start_scoring import read_wanted
-from storage import catalog
 from storage.checks import check_store
 from storage.errors import ParametersError
 from storage.store import Store
@@ -32,11 +32,6 @@ def store(tmp_path: Path) -> Path:
     """A store with two captioners, one of which is at fault in every caption; no references."""
     store_of(tmp_path / "store", {"good": GOOD, "bad": WRONG}, QUICK, references=False)
     return tmp_path / "store"
-
-
-def asked(store: Path, sql: str) -> list[tuple[object, ...]]:
-    with catalog.connect(str(store)) as connection:
-        return connection.sql(sql).fetchall()
 
 
 def references(store: Path, folder: Path, *, more: str = "") -> Path:
