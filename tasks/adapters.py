@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from storage.store import Store, TableRef, describe
+from storage.store import Store, TableRef
 from storage.tables import Summary
 from storage.training_tables import Adapter, AdapterScore, TrainingPoint
 from tasks.checkpoints import digest_of, find_checkpoint
@@ -13,9 +13,10 @@ from tasks.compare_captioners import Comparison, compare_captioners
 from tasks.metrics import ALL
 from tasks.plot_style import drawing, save
 from tasks.plots.training import Points, curves_figure
+from tasks.training.coco_metrics import METRICS, write_coco_metrics
 from tasks.training.fitting import LOG
 from tasks.training.model_card import model_card
-from tasks.training.runs import Prepared
+from tasks.training.runs import Prepared, plain
 
 VERSION = 1
 CARD, CURVE = "README.md", "curve.png"
@@ -24,12 +25,13 @@ REFERENCED = "cider_d"
 
 
 def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
-    """Compare the captions of a trained captioner with those of `before`, write the rows, the card and the picture.
+    """Compare the captions of a trained captioner with those of `before`, write the rows, the card, the picture
+    and, beside the product's folder, COCO's metrics.
 
     Both have captioned the test movies. Raises what compare_captioners raises.
     """
     name, recipe = prepared.name, prepared.job.recipe
-    product, config = prepared.product, describe(recipe)
+    product, config = prepared.product, plain(recipe)
     base = find_checkpoint(recipe.caption.checkpoint, recipe.caption.revision)
     digest = digest_of(product)
     summaries = [store.ref("summaries", "all", captioner) for captioner in (before, name)]
@@ -38,11 +40,12 @@ def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
         stage="adapter",
         shard=name,
         version=VERSION,
-        config={"recipe": describe(recipe, hashed_only=True), "samples": prepared.gathered.fingerprint},
+        config={"recipe": plain(recipe, hashed_only=True), "samples": prepared.gathered.fingerprint},
         inputs=[ref.fingerprint for ref in summaries if ref],
         weights={"base": base.digest, "adapter": digest},
     )
-    if output.is_current() and (product / CARD).exists():
+    metrics = prepared.job.folder / METRICS
+    if output.is_current() and (product / CARD).exists() and metrics.exists():
         return output.ref
     scores = [_score(name, one, *_bounds(summaries, one.metric, store))
               for one in compare_captioners(name, before, store, recipe.score)]  # fmt: skip
@@ -74,6 +77,7 @@ def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
     log = [(stage.name, curves(one["points"])) for stage, one in zip(recipe.stage, logs, strict=True)]
     with drawing():
         save(curves_figure({name: log}, f"Training of {name}"), product / CURVE, ".png")
+    write_coco_metrics(scores, row.test_frames, metrics)
     draft = product / f".{CARD}"
     draft.write_text(model_card(row, scores), "utf-8")
     os.replace(draft, product / CARD)

@@ -20,6 +20,8 @@ from storage.checks import check_store
 from storage.store import Store
 from tasks.captioners import CaptionConfig, identify
 from tasks.errors import CheckpointError, ConfigError, ReferencesError, UnknownNameError
+from tasks.export_selection import Wanted
+from tasks.exports import export
 from tasks.training.recipes import LoraRecipe, Recipe
 from tasks.training.runs import prepare
 
@@ -107,6 +109,10 @@ def test_the_flow_leaves_an_adapter_that_is_taken_by_its_name(
     assert check_store(store.location) == []
     before = next(one.before for one in report.scores if one.metric == "cider_d")
     assert f"| cider_d | {before:.3f}" in (product / "README.md").read_text()
+    told = json.loads((product.parent / "metrics.json").read_text())
+    assert told["frames"] == 3
+    assert told["before"] == {"CIDEr": before}  # of COCO's metrics the recipe asks for this one alone
+    assert told["after"]["CIDEr"] - before == pytest.approx(scores[0])
     _taken_by_name(store, product)
     assert (Path(report.merged or "") / "model.safetensors").exists()
     stamps = {path: path.stat().st_mtime_ns for path in product.iterdir()}
@@ -131,6 +137,22 @@ def _taken_by_name(store: Store, product: Path) -> None:
     with pytest.raises(CheckpointError, match="is not what was trained as 'tiny'"):
         with_named(PipelineConfig(caption=caption), store)
     weights.write_text(before)
+
+
+def test_a_dataset_given_as_references_is_brought_in_and_learnt_from(
+    store: Store, tmp_path: Path, written: Path, on_server: None
+) -> None:
+    export(store, "groundcap", str(tmp_path / "dataset"), Wanted(references=("automatic",)))
+    one_stage = written.read_text().rpartition("[[stage]]")[0]
+    written.write_text(one_stage.replace("epochs = 1", "epochs = 1\nmost_steps = 1"))
+    report = train_captioner(str(tmp_path / "fresh"), str(written), [str(tmp_path / "dataset")])
+    assert report.samples == {"train/automatic": 9, "validation/automatic": 3, "test/automatic": 3}
+    assert report.left_out == {}
+    with catalog.connect(report.store) as connection:
+        movies = connection.sql("select count(*) from movies where movie_id like 'groundcap%'").fetchall()
+        frames = connection.sql("select frames from adapter_scores where metric = 'cider_d'").fetchall()
+    assert (movies, frames) == ([(5,)], [(3,)])
+    assert check_store(report.store) == []
 
 
 def test_a_folder_is_gone_on_with_only_by_what_it_began_with(store: Store, tmp_path: Path, written: Path) -> None:
