@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from storage.store import Store, TableRef
+from storage.store import Store, TableRef, describe
 from storage.tables import Summary
 from storage.training_tables import Adapter, AdapterScore, TrainingPoint
 from tasks.checkpoints import digest_of, find_checkpoint
@@ -16,7 +16,7 @@ from tasks.plots.training import Points, curves_figure
 from tasks.training.coco_metrics import METRICS, write_coco_metrics
 from tasks.training.fitting import LOG
 from tasks.training.model_card import model_card
-from tasks.training.runs import Prepared, plain
+from tasks.training.runs import Prepared
 
 VERSION = 1
 CARD, CURVE = "README.md", "curve.png"
@@ -31,7 +31,7 @@ def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
     Both have captioned the test movies. Raises what compare_captioners raises.
     """
     name, recipe = prepared.name, prepared.job.recipe
-    product, config = prepared.product, plain(recipe)
+    product, config = prepared.product, describe(recipe)
     base = find_checkpoint(recipe.caption.checkpoint, recipe.caption.revision)
     digest = digest_of(product)
     summaries = [store.ref("summaries", "all", captioner) for captioner in (before, name)]
@@ -40,7 +40,7 @@ def record_adapter(prepared: Prepared, before: str, store: Store) -> TableRef:
         stage="adapter",
         shard=name,
         version=VERSION,
-        config={"recipe": plain(recipe, hashed_only=True), "samples": prepared.gathered.fingerprint},
+        config={"recipe": describe(recipe, hashed_only=True), "samples": prepared.gathered.fingerprint},
         inputs=[ref.fingerprint for ref in summaries if ref],
         weights={"base": base.digest, "adapter": digest},
     )

@@ -5,21 +5,21 @@
 <folder>/features/               see features.py
 <folder>/stage-1-<name>/         checkpoints while it runs, then log.json and result/
 <folder>/tensorboard/            for `tensorboard --logdir`
-<folder>/adapter/ or checkpoint/ what `caption-movies` takes, README.md with the measured numbers, curve.png
+<folder>/<name>/                 what `caption-movies` takes, README.md with the measured numbers, curve.png
 <folder>/metrics.json            before and after on the test movies, as COCO's caption evaluation names them
-<folder>/merged/                 the adapter added into its checkpoint, where that was asked for
+<folder>/<name>-merged/          the adapter added into its checkpoint, where that was asked for
 """
 
-import dataclasses
 import hashlib
 import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.store import Store
+from storage.store import Store, describe
 from tasks import trainables
 from tasks.checkpoints import find_checkpoint
 from tasks.errors import ConfigError
@@ -30,7 +30,7 @@ from tasks.training.samples import VERSION, Gathered, gather_samples
 RUN = "run.json"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Prepared:
     """A training whose samples are gathered."""
 
@@ -68,7 +68,11 @@ def prepare(recipe: Recipe, store: Store, folder: Path) -> Prepared:
     reader = trainables.load(recipe.caption.backend).reader(base.folder)
     draft = folder / f".{SAMPLES}.new"
     gathered = gather_samples(store, recipe, reader.length, draft)
-    said = {"recipe": plain(recipe, hashed_only=True), "base": base.digest, "samples": gathered.fingerprint}
+    said: dict[str, Any] = {
+        "recipe": describe(recipe, hashed_only=True),
+        "base": base.digest,
+        "samples": gathered.fingerprint,
+    }
     said = {"version": VERSION, "key": _digest(said)} | said
     if (before := _read(folder / RUN)) is None:
         if strange := sorted(folder.glob("stage-*")):
@@ -97,19 +101,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def plain(value: Any, *, hashed_only: bool = False) -> Any:
-    """A recipe as plain data; with `hashed_only`, without what says only how to work."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: plain(getattr(value, item.name), hashed_only=hashed_only)
-            for item in dataclasses.fields(value)
-            if not (hashed_only and item.metadata.get("execution"))
-        }
-    if isinstance(value, list | tuple):
-        return [plain(one, hashed_only=hashed_only) for one in value]
-    return value
 
 
 def put_product(prepared: Prepared) -> Path:
