@@ -13,6 +13,7 @@ import duckdb
 from flows.bring_data import Add
 from flows.describe_store import describe_store, show_queries
 from flows.show_answers import answer_console, show_answer
+from flows.show_frame import add_show
 from storage import catalog
 from storage.answers import TEXT_FORMATS, write_parquet, write_text
 from storage.errors import ParametersError, StoreError
@@ -45,8 +46,14 @@ def add_asking(add: Add, store_option: Callable[[argparse.ArgumentParser], None]
     store_option(describe)
     describe.set_defaults(run=describe_store)
 
+    add_show(add, store_option)
+
 
 def _sql(options: argparse.Namespace) -> int:
+    if options.query is None and sys.stdin.isatty() and sys.stdout.isatty():
+        from flows.open_shell import open_shell
+
+        return open_shell(options.store)
     if options.query is None:
         show_queries(answer_console())
         return 0

@@ -140,6 +140,12 @@ def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConn
         raise StoreError(f"{location} holds no tables. Fill it with: caption-movies run MOVIES --store {location}")
     connection = duckdb.connect()
     prepare(connection, files.root if files.is_local else None)
+    with _interrupts():
+        _create_views(connection, files, tables)
+    return connection
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, files: Files, tables: list[str]) -> None:
     for name, row in TABLES.items():
         _create_view(connection, files, name, row, present=name in tables)
         _comment(connection, name, row.__doc__ or "", {c.name: c.comment for c in columns(row)})
@@ -150,7 +156,6 @@ def connect(location: str, *, may_be_empty: bool = False) -> duckdb.DuckDBPyConn
     captions = {c.name: c.comment for c in columns(TABLES["captions"])}
     _comment(connection, "captions_ok", CAPTIONS_OK_COMMENT, captions)
     _comment(connection, "captions_chosen", CAPTIONS_CHOSEN_COMMENT, captions | CHOSEN_COLUMNS)
-    return connection
 
 
 def _create_view(
@@ -325,13 +330,19 @@ def _check_parameters(query: str, wanted: Sequence[str], given: Collection[str],
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """What DuckDB raises, as StoreError, and its way of saying Ctrl-C as KeyboardInterrupt. A relation runs when it is
-    shown or read, so that belongs in here too.
-    """
+    """What DuckDB raises, as StoreError. A relation runs when it is shown or read, so that belongs in here too."""
     try:
-        yield
+        with _interrupts():
+            yield
     except duckdb.Error as error:
         raise StoreError(f"DuckDB says: {error}") from error
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """DuckDB's way of saying Ctrl-C, as KeyboardInterrupt."""
+    try:
+        yield
     except RuntimeError as error:
         if "interrupted" not in str(error).lower():
             raise

@@ -17,7 +17,8 @@ from storage.tables import Movie
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
     "run", "caption", "demo", "sql", "describe", "status", "check", "references", "import", "panoptic", "setup",
-    "compare", "gallery", "serve", "score", "export", "judge", "ratings", "agree", "train", "doctor", "plan", "plot",
+    "compare", "gallery", "serve", "show", "score", "export", "judge", "ratings", "agree", "train", "doctor", "plan",
+    "plot",
 ]  # fmt: skip
 
 
