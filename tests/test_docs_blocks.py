@@ -131,6 +131,7 @@ def reader(
             del sys.modules[name]
 
 
+@pytest.mark.timeout(1200)  # the first one waits for the demo, which a busy machine takes minutes for
 @pytest.mark.parametrize("page", pages())
 def test_what_a_page_says_can_be_done(page: str, request: pytest.FixtureRequest) -> None:
     found = [block for block in blocks(page) if not block.not_run and (block.title or block.language in RUN)]
