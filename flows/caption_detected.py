@@ -2,7 +2,8 @@
 
 from prefect.futures import PrefectFuture
 
-from flows.report_run import Report, report_run
+from flows.publish_report import report_run
+from flows.report_run import Report
 from flows.run_state import Run
 from flows.steps import caption, check, choose, mend, score, summarise
 from storage.store import TableRef

@@ -7,6 +7,7 @@ from prefect.futures import PrefectFuture
 
 from flows.caption_detected import caption_detected, end_run
 from flows.caption_movies import THREADS
+from flows.name_runs import name_store_run
 from flows.read_configuration import PipelineConfig
 from flows.report_run import Report
 from flows.run_state import Failed, Run, start_on_store
@@ -14,15 +15,15 @@ from flows.steps import detect
 from storage.store import TableRef
 
 
-@flow(name="caption-store", task_runner=THREADS, persist_result=False)
-def caption_store(store: str, config: PipelineConfig | str = "groundcap") -> Report:
+@flow(name="caption-store", flow_run_name=name_store_run, task_runner=THREADS, persist_result=False)
+def caption_store(store: str, config: PipelineConfig | str = "groundcap", gallery_url: str = "") -> Report:
     """Caption what is detected in a store already, such as an imported dataset; no movie file is opened.
 
     store: a folder, or a URI of an object store. config: as for caption-movies; its [frames] is not asked, and its
-    [detect] only for pictures that were imported without detections. What stands finished in the store is not done
-    again.
+    [detect] only for pictures that were imported without detections. gallery_url: as for caption-movies. What stands
+    finished in the store is not done again.
     """
-    run = start_on_store(store, config)
+    run = start_on_store(store, config, gallery_url=gallery_url)
     for frames, detections in detected_shards(run):
         caption_detected(run, frames, detections)
     return end_run(run)

@@ -1,12 +1,10 @@
-"""What a run did: counted in the store, shown as Prefect artifacts and as the last lines in the terminal."""
+"""What a run did, counted in the store: for the last lines in the terminal, and for Prefect's artifacts."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-
 from flows.run_state import Failed, Run
+from flows.show_progress import STAGES
 from storage import catalog
 from tasks.errors import CaptionMoviesError
 
@@ -48,6 +46,17 @@ class Report:
     captioning: dict[str, float] = field(default_factory=dict)
     """What this run's captioning did a second (frames, prompt_tokens, output_tokens), and the share of its time that it
     waited for pictures (waiting); empty where no caption was asked for."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Captions by what became of them, all of them together: ok; at fault (and kept); quarantined; failed: there is no
+    caption; stale: its verdict is about other captions or detections; not checked."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Of this run's captioning and asking again: read (prompts with their pictures) and written."""
+    made: dict[str, int] = field(default_factory=dict)
+    """Shards by stage that this run made."""
+    reused: dict[str, int] = field(default_factory=dict)
+    """Shards by stage that stood there finished."""
+    seconds: float = 0.0
+    """From the run's begin to its count."""
 
     @property
     def exit_code(self) -> int:
@@ -58,75 +67,72 @@ class Report:
         return ALL_FINE if fine else QUARANTINED
 
 
-def report_run(run: Run) -> Report:
-    """Count, publish the artifacts, and end the run. Raises RunFailedError when steps failed."""
-    report = count_run(run)
-    run.progress.finish()
-    create_table_artifact(
-        table=[{"what": name, "value": str(value)} for name, value in asdict(report).items()],
-        key="caption-movies-summary",
-        description=f"Captions by {report.captioner} in {report.store}",
-    )
-    create_markdown_artifact(as_markdown(report), key="caption-movies-report", description="What the run did")
-    if report.failures:
-        raise RunFailedError(report)
-    return report
+MINE = "frame_id in (select frame_id from frames where movie_id in (select unnest($ids)))"
+COUNTED = f"""(select captions.*, coalesce(choices.chosen, false) as chosen
+               from (select * from captions where captioner = $captioner and {MINE}) as captions
+               left join choices on choices.caption_id = captions.caption_id
+                    and choices.captioner = captions.captioner
+               where coalesce(choices.rank = 0, captions.attempt = 0))"""
+"""One caption per frame counts: the first in rank, or, where choosing failed, every first answer."""
+OK = "(chosen and caption_id in (select caption_id from captions_ok))"
 
 
 def count_run(run: Run) -> Report:
     """Counts from the store, over this run's movies only."""
-    ids = sorted({movie.movie_id for movie in run.movies})
+    given = {
+        "ids": sorted({movie.movie_id for movie in run.movies}), "captioner": run.captioner, "run_id": run.store.run_id,
+    }  # fmt: skip
+    progress = run.progress
     with catalog.connect(run.store.location, may_be_empty=True) as store:
 
-        def count(sql: str) -> int:
-            given = {"ids": ids, "captioner": run.captioner, "run_id": run.store.run_id}
-            used = {name: value for name, value in given.items() if f"${name}" in sql}
-            (value,) = store.execute(sql, used).fetchone() or (0,)
-            return int(value)
+        def ask(sql: str) -> list[tuple[Any, ...]]:
+            return store.execute(sql, {name: value for name, value in given.items() if f"${name}" in sql}).fetchall()
 
-        mine = "frame_id in (select frame_id from frames where movie_id in (select unnest($ids)))"
-        of_captioner = f"captioner = $captioner and {mine}"
-        statuses = store.execute(
-            "select status, count(*) from movies where movie_id in (select unnest($ids)) group by 1 order by 1",
-            {"ids": ids},
-        ).fetchall()
-        # One caption per frame counts: the first in rank, or, where choosing failed, every first answer.
-        counted = f"""select captions.*, coalesce(choices.chosen, false) as chosen
-                      from (select * from captions where {of_captioner}) as captions
-                      left join choices on choices.caption_id = captions.caption_id
-                           and choices.captioner = captions.captioner
-                      where coalesce(choices.rank = 0, captions.attempt = 0)"""
-        ok = "chosen and caption_id in (select caption_id from captions_ok)"
-        codes = store.execute(
-            f"""select coalesce(code, case verdict when 'ok' then 'stale' else verdict end, 'not checked'),
-                       count(distinct caption_id)
-                from ({counted}) left join verdicts using (caption_id) left join violations using (caption_id)
-                where not ({ok})
-                group by 1 order by 2 desc, 1""",
-            {"ids": ids, "captioner": run.captioner},
-        ).fetchall()
+        def count(rows: str) -> int:
+            return int(ask(f"select count(*) from {rows}")[0][0])
+
         return Report(
             store=run.store.location,
             run_id=run.store.run_id,
             captioner=run.captioner,
             files=sum(1 + len(movie.other_paths) for movie in run.movies),
-            movies=dict(statuses),
-            shots=count("select count(*) from shots where movie_id in (select unnest($ids))"),
-            frames=count("select count(*) from frames where movie_id in (select unnest($ids))"),
-            detections=count(f"select count(*) from detections where {mine}"),
-            captions=count(f"select count(*) from ({counted})"),
-            captions_ok=count(f"select count(*) from ({counted}) where {ok}"),
-            captions_mended=count(f"select count(*) from ({counted}) where chosen and mended_from is not null"),
+            movies=dict(ask(_STATUSES)),
+            shots=count("shots where movie_id in (select unnest($ids))"),
+            frames=count("frames where movie_id in (select unnest($ids))"),
+            detections=count(f"detections where {MINE}"),
+            captions=count(COUNTED),
+            captions_ok=count(f"{COUNTED} where {OK}"),
+            captions_mended=count(f"{COUNTED} where chosen and mended_from is not null"),
             captions_citing_nothing=count(
-                f"""select count(*) from ({counted}) where error is null
+                f"""{COUNTED} where error is null
                     and caption_id not in (select caption_id from mentions where len(object_ids) > 0)"""
             ),
-            quarantined=dict(codes),
-            failed_frames=count(f"select count(distinct frame_id) from failures where {mine}"),
-            shards_computed=count("select count(*) from stage_runs where run_id = $run_id"),
+            quarantined=dict(ask(_CODES)),
+            failed_frames=count(f"(select distinct frame_id from failures where {MINE})"),
+            shards_computed=count("stage_runs where run_id = $run_id"),
             captioning=_captioning(store, run.store.run_id),
             failures=run.failures,
+            outcomes=dict(ask(_OUTCOMES)),
+            tokens=dict(zip(("read", "written"), ask(_TOKENS)[0], strict=True)),
+            made={stage: progress.shards[stage] - progress.found[stage] for stage in STAGES},
+            reused={stage: progress.found[stage] for stage in STAGES},
+            seconds=progress.clock() - progress.began,
         )
+
+
+_STATUSES = "select status, count(*) from movies where movie_id in (select unnest($ids)) group by 1 order by 1"
+_CODES = f"""
+select coalesce(code, case verdict when 'ok' then 'stale' else verdict end, 'not checked'), count(distinct caption_id)
+from {COUNTED} left join verdicts using (caption_id) left join violations using (caption_id)
+where not {OK} group by 1 order by 2 desc, 1"""
+_OUTCOMES = f"""
+select case when {OK} then 'ok' when error is not null or verdict = 'failed' then 'failed'
+            when verdict is null then 'not checked' when verdict = 'ok' then 'stale'
+            when chosen then 'at fault' else 'quarantined' end, count(*)
+from {COUNTED} left join verdicts using (caption_id) group by 1 order by 2 desc, 1"""
+_TOKENS = """
+select coalesce(sum(prompt_tokens), 0)::bigint, coalesce(sum(tokens), 0)::bigint
+from stage_runs where run_id = $run_id"""
 
 
 def _captioning(store: Any, run_id: str) -> dict[str, float]:
@@ -141,23 +147,3 @@ def _captioning(store: Any, run_id: str) -> dict[str, float]:
         return {}
     rates = {"frames": frames / asking, "prompt_tokens": prompt_tokens / asking, "output_tokens": tokens / asking}
     return {**rates, "waiting": waiting / asking}
-
-
-def as_markdown(report: Report) -> str:
-    """The report as a page."""
-    lines = [f"# Captions by `{report.captioner}`", "", f"Store: `{report.store}`", ""]
-    lines += ["| what | how many |", "| --- | --- |"]
-    lines += [f"| movies {status} | {number} |" for status, number in report.movies.items()]
-    lines += [f"| {name} | {getattr(report, name)} |" for name in ("shots", "frames", "detections", "captions")]
-    lines += [f"| captions ok | {report.captions_ok} |"]
-    lines += [f"| captions mended | {report.captions_mended} |"]
-    lines += [f"| captions that cite no object | {report.captions_citing_nothing} |"]
-    lines += [f"| quarantined: {code} | {number} |" for code, number in report.quarantined.items()]
-    lines += [f"| shards computed in this run | {report.shards_computed} |"]
-    lines += [f"| captioning: {name} a second | {value:.1f} |" for name, value in _rates(report)] + [""]
-    lines += [f"- **{one.step}**: {one.error}" for one in report.failures]
-    return "\n".join(lines) + "\n"
-
-
-def _rates(report: Report) -> Iterator[tuple[str, float]]:
-    return ((name.replace("_", " "), value) for name, value in report.captioning.items() if name != "waiting")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from prefect.artifacts import create_markdown_artifact
 
+from flows.escape_markdown import as_code
+from flows.publish_artifacts import publish
 from flows.report_run import FAILED
 from flows.run_state import Failed
 from flows.start_scoring import ScoringRun
@@ -61,7 +63,7 @@ def report_scores(scoring: ScoringRun, *, accept: bool) -> ScoreReport:
 
     Raises ScoringFailedError where the report's exit code would be 1 or 4.
     """
-    scoring.run.progress.finish()
+    scoring.run.end_progress()
     store, wanted = scoring.store, scoring.wanted
     report = ScoreReport(
         store=store.location,
@@ -72,10 +74,9 @@ def report_scores(scoring: ScoringRun, *, accept: bool) -> ScoreReport:
         shown=[line for one in scoring.imported for line in one.shown],
         failures=scoring.run.failures,
     )
-    create_markdown_artifact(
-        as_markdown(report.tables, report.decisions, report.failures), key="score-captions-summary",
-        description=f"Scores of {', '.join(wanted.scored)} in {store.location}",
-    )  # fmt: skip
+    page = as_markdown(report.tables, report.decisions, report.failures)
+    about = f"Scores of {', '.join(map(as_code, wanted.scored))} in {as_code(store.location)}"
+    publish("summary", lambda key: create_markdown_artifact(page, key, about))
     if not report.failures:
         for captioner in wanted.captioners:
             if accept or (wanted.needs_own_baseline and baseline_values(captioner, store) is None):

@@ -3,14 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
+from flows.escape_markdown import as_code
 from flows.keep_memory_small import limit_arenas
+from flows.link_gallery import checked_address
+from flows.publish_progress import ProgressArtifacts
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
 from storage.store import Store, TableRef
@@ -41,10 +43,11 @@ class Run:
     store: Store
     config: PipelineConfig
     progress: Progress
-    progress_artifact: UUID
+    shown_progress: ProgressArtifacts
+    gallery_url: str = ""
+    """Where a gallery of the store can be opened; empty: not known."""
     failures: list[Failed] = field(default_factory=list)
     _followed: list[tuple[str, PrefectFuture[Any]]] = field(default_factory=list)
-    _published: int = 0
 
     @property
     def captioner(self) -> str:
@@ -59,15 +62,12 @@ class Run:
         """Wait for every step that was followed, and note which of them failed."""
         for name, future in self._followed:
             self.result_of(future, name)
-            self.publish_progress()
         self._followed.clear()
 
-    def publish_progress(self) -> None:
-        """Bring Prefect's progress artifact up to date, at every whole percent."""
-        percent = int(self.progress.fraction * 100)
-        if percent > self._published:
-            update_progress_artifact(self.progress_artifact, progress=percent)
-            self._published = percent
+    def end_progress(self) -> None:
+        """Say the last line, and bring Prefect's progress artifacts to where the run is."""
+        self.progress.finish()
+        self.shown_progress.update()
 
     def result_of(self, future: PrefectFuture[Any], name: str) -> Any:
         """What a step gave; None when it failed, which is noted once, where it began."""
@@ -109,29 +109,41 @@ def not_taken(movies: Sequence[str]) -> str:
     return f"left out, because they do not end like movies: {said}; to take one all the same, name the file itself"
 
 
-def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str") -> Run:
+def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str", gallery_url: str = "") -> Run:
     """Read the configuration, open the store, find and identify the movies.
 
     Raises MissingPathError for a path where nothing is, ConfigError when nothing was given to work on, or the captioner
-    cannot do what is asked, UnknownNameError for an unknown profile, StoreError for a store that cannot be written.
+    cannot do what is asked, or gallery_url is no http address, UnknownNameError for an unknown profile, StoreError for
+    a store that cannot be written.
     """
+    address = checked_address(gallery_url)
     paths = wanted_movies(movies)
     left = not_taken(movies)
     run = _open_run(store, config, len(paths), left)  # the first sign of life: to read large movies takes minutes
-    run.movies = identify_movies(paths)
-    run.progress.movies = len(run.movies)
+    _take(identify_movies(paths), run)
+    run.gallery_url = address
     return run
 
 
-def start_on_store(store: str, config: "PipelineConfig | str", only: Collection[str] | None = None) -> Run:
+def start_on_store(
+    store: str, config: "PipelineConfig | str", only: Collection[str] | None = None, gallery_url: str = ""
+) -> Run:
     """Read the configuration, open the store, and take the movies that stand there: none of their files is opened.
 
     `only`: no others than these ids. Raises ConfigError for a store without movies, and what start_run raises.
     """
+    address = checked_address(gallery_url)
     found = [movie for movie in stored_movies(Store(store)) if only is None or movie.movie_id in only]
     run = _open_run(store, config, len(found))
-    run.movies = found
+    _take(found, run)
+    run.gallery_url = address
     return run
+
+
+def _take(movies: list[MovieFile], run: Run) -> None:
+    run.movies = movies
+    run.progress.movies = len(movies)
+    run.progress.titles.update({movie.movie_id: movie.title for movie in movies})
 
 
 def stored_movies(store: Store) -> list[MovieFile]:
@@ -179,5 +191,6 @@ def _open_run(store: str, config: "PipelineConfig | str", movies: int, left: str
     captioners.completed(
         settings.caption
     )  # here, not once all is detected; it imports the backend, which takes seconds
-    artifact: Any = create_progress_artifact(0.0, key="caption-movies-progress", description=f"Captioning into {store}")
-    return Run(movies=[], store=opened, config=settings, progress=progress, progress_artifact=artifact)
+    about = f"captions by {as_code(captioner_name(settings.caption))} into {as_code(opened.location)}"
+    artifacts = ProgressArtifacts.begin(progress, about)
+    return Run(movies=[], store=opened, config=settings, progress=progress, shown_progress=artifacts)

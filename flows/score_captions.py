@@ -3,12 +3,13 @@
 from prefect import flow
 
 from flows.caption_movies import THREADS
+from flows.name_runs import name_scores_run
 from flows.read_configuration import PipelineConfig
 from flows.report_scores import ScoreReport, report_scores
 from flows.start_scoring import start_scoring
 
 
-@flow(name="score-captions", task_runner=THREADS, persist_result=False)
+@flow(name="score-captions", flow_run_name=name_scores_run, task_runner=THREADS, persist_result=False)
 def score_captions(
     store: str,
     references: str | None = None,

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from flows.show_progress import STAGES
+from flows.show_progress import UNITS
 from flows.show_progress import Progress as Counts
-
-UNITS = dict(zip(STAGES, ("frames", "objects", "captions", "mended", "verdicts", "ranked", "scores"), strict=True))
 
 
 @contextmanager

@@ -27,6 +27,8 @@ DONE = {
 }
 """What is said of a shard when a stage is done with it."""
 STAGES = tuple(DONE)
+UNITS = dict(zip(STAGES, ("frames", "objects", "captions", "mended", "verdicts", "ranked", "scores"), strict=True))
+"""What the rows of a stage are called."""
 EVERY_SECONDS = 10.0
 """Between two lines while something changes."""
 SILENT_ROUNDS = 3
@@ -49,6 +51,10 @@ class Progress:
     movies: int
     log: Say | None = None
     """The log of this run: told the same lines."""
+    publish: Callable[[], None] | None = None
+    """Called every EVERY_SECONDS, so that whatever it asks of others is asked at that rate and no faster."""
+    titles: dict[str, str] = field(default_factory=dict)
+    """Of the run's movies, by movie_id."""
     movies_done: set[str] = field(default_factory=set)
     shards: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
@@ -128,6 +134,18 @@ class Progress:
             known = f"{len(self.movies_done)} of {self.movies} movies decoded, {self.rows['extract']} frames"
         return f"{known}; shards {', '.join(done)}"
 
+    def of_stage(self, stage: str) -> str:
+        """The same of one stage, as far as is known: shards of movies that are not decoded yet are in no total."""
+        known, rows = self.shards["extract"], f"{self.rows[stage]} {UNITS[stage]}"
+        decoded = len(self.movies_done)
+        movies = f"{decoded} of {self.movies} movies decoded"
+        if stage == STAGES[0]:
+            return f"{movies}; {known} shards{self._found(stage)}, {rows}"
+        far = " known so far" if decoded < self.movies else ""
+        done = f"{self.shards[stage]} of {max(known, self.shards[stage])} shards{far} {DONE[stage]}"
+        counts = f"{done}{self._found(stage)}, {rows}"
+        return f"{counts}; {movies}" if STAGES[0] in self.stages else counts
+
     def _found(self, stage: str) -> str:
         return f" ({self.found[stage]} found finished)" if self.found[stage] else ""
 
@@ -163,13 +181,21 @@ class Progress:
     def _say_now_and_then(self) -> None:
         while not self._ended.wait(EVERY_SECONDS):
             self.say_if_due()
+            if self.publish is not None:
+                self.publish()
 
     @property
     def fraction(self) -> float:
         """Part of the run that is done, 0 to 1; shards of movies not decoded yet are estimated from those that are."""
+        return self.fraction_of("score")
+
+    def fraction_of(self, stage: str) -> float:
+        """Part of a stage that is done, 0 to 1, estimated likewise; of the first one, the movies that are decoded."""
         decoded = len(self.movies_done) / self.movies if self.movies else 1.0
+        if stage == STAGES[0]:
+            return decoded
         known = self.shards["extract"]
-        return decoded * self.shards["score"] / known if known else 0.0
+        return decoded * min(1.0, self.shards[stage] / known) if known else 0.0
 
 
 def watched(stage: Callable[P, T], name: str) -> Callable[P, T]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact
 from prefect.runtime import flow_run
 
+from flows.escape_markdown import as_code
 from flows.keep_memory_small import limit_arenas
+from flows.publish_progress import ProgressArtifacts
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.run_state import Failed, Run, stored_movies
 from flows.show_progress import Progress
@@ -164,6 +164,7 @@ def start_scoring(
                 take_baseline(captioner, opened)
     progress = Progress.start(opened.run_id, len(movies), get_run_logger().info, STAGES)
     progress.movies_done.update(movie.movie_id for movie in movies)
-    artifact: Any = create_progress_artifact(0.0, key="score-captions-progress", description=f"Scoring in {store}")
-    run = Run(movies=movies, store=opened, config=PipelineConfig(), progress=progress, progress_artifact=artifact)
+    progress.titles.update({movie.movie_id: movie.title for movie in movies})
+    artifacts = ProgressArtifacts.begin(progress, f"scores in {as_code(opened.location)}")
+    run = Run(movies=movies, store=opened, config=PipelineConfig(), progress=progress, shown_progress=artifacts)
     return ScoringRun(run, wanted)

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from flows.hold_devices import on_device
+from flows.name_runs import step_name
 from flows.show_progress import watched
 from storage.store import TableRef
 from tasks import captions, choices, consistency, detections, frames, mending, references, scores
@@ -33,26 +34,34 @@ POLICY: Any = {
     "retry_condition_fn": is_transient,
 }
 
-extract = Task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **POLICY)
+
+def _called(verb: str) -> Any:
+    """The policy of a stage's step, and what its runs are called."""
+    return POLICY | {"task_run_name": step_name(verb)}
+
+
+extract = Task(watched(frames.extract_shard, "extract"), name="extract-frames", tags=["decode"], **_called("extract"))
 detect: Task[..., TableRef] = Task(
-    on_device(watched(detections.detect_objects, "detect")), name="detect-objects", tags=["gpu"], **POLICY
+    on_device(watched(detections.detect_objects, "detect")), name="detect-objects", tags=["gpu"], **_called("detect")
 )
 caption: Task[..., TableRef] = Task(
-    on_device(watched(captions.caption_frames, "caption")), name="caption-frames", tags=["gpu"], **POLICY
+    on_device(watched(captions.caption_frames, "caption")), name="caption-frames", tags=["gpu"], **_called("caption")
 )
 mend: Task[..., TableRef] = Task(
     on_device(watched(mending.mend_captions, "mend"), needed=lambda *args: args[-2].regenerates),
-    name="mend-captions", tags=["gpu"], **POLICY,
+    name="mend-captions", tags=["gpu"], **_called("mend"),
 )  # fmt: skip
-check: Task[..., TableRef] = Task(watched(consistency.check_captions, "check"), name="check-captions", **POLICY)
+check: Task[..., TableRef] = Task(
+    watched(consistency.check_captions, "check"), name="check-captions", **_called("check")
+)
 choose: Task[..., TableRef] = Task(
     on_device(watched(choices.choose_captions, "choose"), needed=lambda *args: args[-1].uses_model),
-    name="choose-captions", tags=["gpu"], **POLICY,
+    name="choose-captions", tags=["gpu"], **_called("choose"),
 )  # fmt: skip
 refer: Task[..., references.Imported] = Task(
-    watched(references.bring_references, "refer"), name="import-references", **POLICY
+    watched(references.bring_references, "refer"), name="import-references", **_called("import references")
 )
-score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **POLICY)
+score: Task[..., TableRef] = Task(watched(scores.score_captions, "score"), name="score-captions", **_called("score"))
 summarise: Task[..., TableRef] = Task(
-    watched(scores.summarise_captions, "summarise"), name="summarise-captions", **POLICY
+    watched(scores.summarise_captions, "summarise"), name="summarise-captions", **_called("summarise")
 )

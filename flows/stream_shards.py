@@ -38,5 +38,4 @@ def decoded_shards(run: Run, movies_at_once: int = MOVIES_AT_ONCE) -> Iterator[T
             run.progress.movie_done(movie.movie_id)
         else:
             waiting.appendleft((movie, number + 1))
-        run.publish_progress()
         yield extracted.frames

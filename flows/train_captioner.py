@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Task, flow, get_run_logger
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from flows.caption_detected import caption_detected, end_run
 from flows.caption_movies import THREADS
 from flows.caption_store import detected_shards
+from flows.escape_markdown import as_code
 from flows.hold_devices import slots
+from flows.name_runs import name_training_run
+from flows.publish_artifacts import publish as publish_artifact
 from flows.read_configuration import PipelineConfig
 from flows.read_recipe import read_recipe
 from flows.run_state import start_on_store
@@ -72,7 +75,7 @@ train: Task[..., str] = Task(fit, name="train-stage", tags=["gpu"], **POLICY)
 record: Task[..., TableRef] = Task(record_adapter, name="record-adapter", **POLICY)
 
 
-@flow(name="train-captioner", task_runner=THREADS, persist_result=False)
+@flow(name="train-captioner", flow_run_name=name_training_run, task_runner=THREADS, persist_result=False)
 def train_captioner(
     store: str,
     recipe: Recipe | str = "toyworld",
@@ -159,9 +162,11 @@ def merge_adapter(prepared: Prepared) -> str:
 def publish(prepared: Prepared, merged: str | None) -> TrainingReport:
     """The report, and the artifacts in Prefect: the card, and the loss curve as a picture."""
     product, gathered = prepared.product, prepared.gathered
-    create_markdown_artifact((product / CARD).read_text("utf-8"), key="train-captioner-report")
-    picture = base64.b64encode((product / CURVE).read_bytes()).decode()
-    create_image_artifact(image_url=f"data:image/png;base64,{picture}", key="train-captioner-curve")
+    card = (product / CARD).read_text("utf-8")
+    curve = f"![Loss by step](data:image/png;base64,{base64.b64encode((product / CURVE).read_bytes()).decode()})"
+    about = f"captioner {as_code(prepared.name)} in {as_code(prepared.job.store.location)}"
+    publish_artifact("card", lambda key: create_markdown_artifact(card, key, f"The card of {about}"))
+    publish_artifact("curve", lambda key: create_markdown_artifact(curve, key, f"The loss of {about}"))
     return TrainingReport(
         name=prepared.name,
         store=prepared.job.store.location,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from flows.escape_markdown import as_code
 from tasks.card_scores import CARD_DATA, CARD_MODEL, CardRow, CardTable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def as_markdown(
     tables: Sequence[CardTable], decisions: "Sequence[Decision]" = (), failures: "Sequence[Failed]" = ()
 ) -> str:
     """All of it as a page."""
-    lines = [f"- **{one.step}** failed: {one.error}" for one in failures]
+    lines = [f"- **{as_code(one.step)}** failed: {as_code(one.error)}" for one in failures]
     lines += [f"- gate {one}" for one in decisions]
     for table in tables:
         lines += ["", f"# Scores of `{table.captioner}`", ""]

@@ -109,14 +109,9 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
 @pytest.fixture
 def on_server(prefect_environment: dict[str, str]) -> Iterator[None]:
     """Flows called in this process run against the real server."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_LEVEL, temporary_settings
+    from prefect_help import using_server
 
-    updates = {
-        PREFECT_API_URL: prefect_environment["PREFECT_API_URL"],
-        PREFECT_HOME: prefect_environment["PREFECT_HOME"],
-        PREFECT_LOGGING_LEVEL: "WARNING",
-    }
-    with temporary_settings(updates=updates):
+    with using_server(prefect_environment):
         yield
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 from pipeline_help import hear_ctrl_c, scripted_profile
+from prefect_help import Api
 from test_flow import process
 
 from storage import catalog
@@ -94,7 +95,11 @@ def test_the_gpu_deployment_captions_a_movie(prefect: Prefect, worker: Path, tmp
     assert len(rows) >= 3
     assert {row[0] for row in rows} == {"small"}
     assert all(row[3] is None and row[2].startswith("captioner@") for row in rows)
-    assert "captions_ok" in prefect("artifact", "inspect", "caption-movies-summary")
+    (run_id,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
+    api = Api(prefect.environment)
+    assert api.name(run_id) == "movies (1) · small"
+    table = json.loads(api.artifacts(run_id)["caption-movies-summary"]["data"])
+    assert {"part": "captions", "what": "captions", "number": len(rows)} in table
     progress = prefect("artifact", "inspect", "caption-movies-progress")
     assert "'data': 100" in progress, progress
 
