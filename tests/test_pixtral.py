@@ -197,6 +197,30 @@ def test_a_batch_that_does_not_fit_the_gpu_is_halved_with_the_same_captions(
     ]
 
 
+def test_halving_is_told_also_when_streaming_gives_way_to_batches(
+    config: CaptionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory suffices for two captions; then the stream breaks, and what is left is asked for a few at a time."""
+    read, calls = continuous_batching.read_prompts, []
+
+    def crowded(text: Any, embeddings: torch.Tensor, *given: Any) -> Any:
+        calls.append(len(embeddings))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if len(calls) == 3:
+            raise RuntimeError("a kernel that does not like this")
+        return read(text, embeddings, *given)
+
+    monkeypatch.setattr(continuous_batching, "read_prompts", crowded)
+    store = Store(str(tmp_path / "store"))
+    ref = caption_frames(*put(store, [frame(index) for index in range(5)], people(1)), store, config)
+    footer = store.footer(ref.path)
+    assert footer is not None
+    assert all(one.error is None for one in rows(store, ref))
+    assert calls[:2] == [5, 2]
+    assert footer.notes["rows_at_once"] > 2 == footer.notes["rows_halved_to"]
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [

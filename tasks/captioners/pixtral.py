@@ -174,11 +174,12 @@ class PixtralCaptioner:
             keep_to=keep_to if config.decoding == "constrained" else None,
         )
         batch = ContinuousBatch(loaded.model, settings, prefix, partial(_embed, loaded), loaded.lock)
-        self.rows = {"rows_at_once": rows}
-        for row in batch.write(chain([first], prompts)):
+        self.rows.setdefault("rows_at_once", rows)  # asked again for what is left, it was planned so at first
+        try:
+            yield from batch.write(chain([first], prompts))
+        finally:  # also where it failed: then the rest is asked for a few at a time
             if batch.most < rows:
-                self.rows["rows_halved_to"] = batch.most
-            yield row
+                self.rows["rows_halved_to"] = min(batch.most, self.rows.get("rows_halved_to", batch.most))
 
     def _result(self, row: Row) -> CaptionResult:
         prompt_tokens, completion_tokens = len(row.prompt.ids), len(row.tokens)
