@@ -86,6 +86,8 @@ class Clock:
     """Of it, the captioner's for pictures."""
     without_memory: int = 0
     """Captions for which memory did not suffice, each alone."""
+    only_one_failed: bool = False
+    """One caption was asked for, and it failed: no other tells whether its frame or the captioner is to blame."""
 
 
 def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
@@ -109,8 +111,10 @@ def answer(jobs: Sequence[Job], captions: Captions, batch_size: int) -> Clock:
         _stream(jobs, captions, clock)
     left = [job for job in jobs if job.result is None]
     work_in_batches(left, lambda batch: _ask(batch, captions, clock), give_up, batch_size or BATCH)
-    if len(errors) > 1 and len(errors) == sum(job.readable for job in jobs):
-        raise_for_all(errors[-1], REMEDY)
+    if errors and len(errors) == sum(job.readable for job in jobs):
+        if len(errors) > 1:
+            raise_for_all(errors[-1], REMEDY)
+        clock.only_one_failed = True
     clock.asking_seconds = time.perf_counter() - start
     return clock
 

@@ -26,13 +26,14 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
     which the captioner fails when asked about that frame alone is a row with finish_reason `error` and the reason.
     Raises CheckpointError, ConfigError, MissingExtraError or UnknownNameError when there is no such captioner,
     TransientError when the device is lost, and the captioner's own error (TransientError for memory) when it fails on
-    every one of several captions: then the frames are not to blame, and the next run shall try again.
+    every one of several captions: then the frames are not to blame, and the next run shall try again. A shard's only
+    caption has its error as a row, and is asked for again by the next run: nothing tells who is to blame.
     """
     config = captioners.completed(config)
     name = captioner_name(config)
     origin = captioners.identify(config, weights_behind(path_of("captions", frames.shard, name), store))
     output = output_of(frames, detections, store, config, origin)
-    if output.is_current():
+    if output.is_current() and not (origin.asked and output.notes.get("again")):
         return output.ref
     if not origin.asked:  # finished work is found without the server, work to be done is not
         origin = captioners.identify(config)
@@ -43,6 +44,8 @@ def caption_frames(frames: TableRef, detections: TableRef, store: Store, config:
             captioner = captioners.load(config)
             clock = answer(waiting, captioner, config.batch_size)
             write.notes.update(captioner.notes)
+            if clock.only_one_failed:
+                write.notes["again"] = True
             write.asking_seconds, write.waiting_seconds = clock.asking_seconds, clock.waiting_seconds
         write.frames = frames.rows
         for job in jobs:
