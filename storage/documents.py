@@ -43,4 +43,5 @@ def queries_markdown() -> str:
 
 
 def _asked(query: Query) -> str:
-    return " ".join([query.name, *(f"{name}={name.upper()}" for name in query.parameters)])
+    wanted = [name for name in query.parameters if name not in query.defaults]
+    return " ".join([query.name, *(f"{name}={name.upper()}" for name in wanted)])
