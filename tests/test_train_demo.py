@@ -1,0 +1,78 @@
+"""The parts of `make train-demo`: what it draws and learns from, and what it holds a training to."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.read_recipe import read_recipe
+from flows.train_demo import LIFTED, NOT_RAISED, SIZE_PX, draw_store, proof
+from storage.store import Store
+from storage.tables import Frame, Reference
+from storage.training_tables import AdapterScore
+from tasks import trainables
+from tasks.training.samples import gather_samples
+from toyworld.wordings import AUTOMATIC, HUMAN
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three movies of one shot."""
+    place = tmp_path_factory.mktemp("demo")
+    draw_store(place, 3, 1, 2.5)
+    return place
+
+
+def rows(store: Store, table: str, row: type) -> list[object]:
+    found: list[object] = []
+    for path in store.files.under(table):
+        ref = store.ref(table, path.removeprefix(f"{table}/movie_id=").removesuffix(".parquet"))
+        assert ref
+        found += store.read(ref, row)
+    return found
+
+
+def test_what_it_draws_can_be_learnt_from_by_its_recipe(folder: Path, tmp_path: Path) -> None:
+    store, recipe = Store(str(folder / "store")), read_recipe("toyworld")
+    reader = trainables.load(recipe.caption.backend).reader(Path(recipe.caption.checkpoint))
+    found = gather_samples(store, recipe, reader.length, tmp_path / "samples.arrow")
+    assert found.movies == {"train": 1, "validation": 1, "test": 1}
+    assert sum(found.samples.values()) == 3 * 3 * 2
+    assert not found.left_out
+    assert [stage.sources for stage in recipe.stage] == [(AUTOMATIC,), (HUMAN,)]
+    assert {(one.width, one.height) for one in rows(store, "frames", Frame)} == {SIZE_PX}  # type: ignore[attr-defined]
+
+
+def test_its_captions_have_the_other_wording(folder: Path) -> None:
+    told = [one.text for one in rows(Store(str(folder / "store")), "references", Reference)]  # type: ignore[attr-defined]
+    assert len(told) == 18
+    assert not [text for text in told if "The scene takes place" in text or ">A man" in text or "There is also" in text]
+
+
+def test_what_is_drawn_is_not_drawn_again_and_what_was_cut_off_is(folder: Path) -> None:
+    store = Store(str(folder / "store"))
+    before = rows(store, "references", Reference)
+    first, *others = sorted((folder / "movies").glob("*.mp4"))
+    first.with_suffix(".done").unlink()
+    stamps = {path: path.stat().st_mtime_ns for path in (first, *others)}
+    draw_store(folder, 3, 1, 2.5)
+    assert [path for path in stamps if path.stat().st_mtime_ns != stamps[path]] == [first]
+    assert rows(store, "references", Reference) == before
+
+
+def score(metric: str, before: float, after: float, low: float) -> AdapterScore:
+    return AdapterScore(
+        adapter="x", metric=metric, higher_is_better=None, before=before, before_low=None, before_high=None,
+        after=after, after_low=None, after_high=None, difference=after - before, low=low, high=after - before,
+        p_value=None, frames=9, reason=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "faults", "shown"), [(0.1, 0.02, True), (0.0, 0.02, False), (-0.1, 0.02, False), (0.1, 0.021, False)]
+)
+def test_it_shows_what_it_is_to_show_only_if_all_of_it_holds(low: float, faults: float, shown: bool) -> None:
+    first, second = LIFTED
+    said = proof([score(first, 1, 2, 0.5), score(second, 1, 2, low), score(NOT_RAISED, 0.02, faults, 0)])
+    assert said[0] is shown
+    assert ("NOT lifted" in said[1]) == (low <= 0)
+    assert ("RAISED" in said[1]) == (faults > 0.02)
