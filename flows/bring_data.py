@@ -52,9 +52,12 @@ def add_commands(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
 
 
 def _references(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.references import bring_references
 
-    imported = bring_references(options.file, Store(options.store), options.source, options.captioner)
+    with shown_steps() as tell:
+        tell("reading references", 0, 0)
+        imported = bring_references(options.file, Store(options.store), options.source, options.captioner)
     print(f"{number_of(imported.references, 'reference')} by {imported.source} in {options.store}")
     print(f"next      caption-movies score --store {options.store}    scores what is captioned there against them")
     return tell_left_out(imported.unmatched, "reference", OF_NO_FRAME, imported.shown)

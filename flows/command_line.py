@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -230,7 +231,10 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    problems = check_store(options.store)
+    from flows.show_steps import shown_steps
+
+    with shown_steps() as tell:
+        problems = check_store(options.store, partial(tell, "files"))
     for problem in problems:
         print(f"{problem.kind:15} {problem.where}: {problem.message}")
     print(f"{len(problems)} problems in {options.store}" if problems else f"{options.store} is as it should be")

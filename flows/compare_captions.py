@@ -36,6 +36,7 @@ def add_compare(add: Add, store_option: Callable[[argparse.ArgumentParser], None
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.compare_captioners import compare_captioners
     from tasks.plot_style import drawing
     from tasks.plots import picture
@@ -53,7 +54,9 @@ def _compare(options: argparse.Namespace) -> int:
     if options.metrics:
         config = dataclasses.replace(config, metrics=options.metrics)
     with picture(options.plot, force=options.force) if options.plot else nullcontext() as write:
-        found = compare_captioners(one, other, store, config)
+        with shown_steps() as tell:
+            tell(f"comparing by {len(config.chosen)} metrics", 0, 0)
+            found = compare_captioners(one, other, store, config)
         if write:
             with drawing():
                 write(comparison_figure(found, one, other, all_metrics=bool(options.metrics)))

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 from flows.bring_data import Add, tell_left_out
 from storage.store import Store
@@ -39,6 +40,7 @@ def add_exchange(add: Add, store_option: Callable[[argparse.ArgumentParser], Non
 
 
 def _export(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.export_selection import Wanted
     from tasks.exports import Options, export
 
@@ -48,7 +50,12 @@ def _export(options: argparse.Namespace) -> int:
         every_candidate=options.every_candidate,
     )  # fmt: skip
     told = Options(split=options.split, template=options.template)
-    done = export(Store(options.store), options.format, options.out, wanted, told, force=options.force)
+    with shown_steps() as tell:
+        tell("selecting captions", 0, 0)
+        done = export(
+            Store(options.store), options.format, options.out, wanted, told, force=options.force,
+            tell=partial(tell, "frames"),
+        )  # fmt: skip
     left = ", ".join(f"{number} {verdict}" for verdict, number in sorted(done.left_out.items()))
     print(f"captions  {done.captions}" + (f" (left out: {left})" if left else ""))
     failed = f" (left out: {done.undetected} on which no detector worked)" if done.undetected else ""
@@ -58,12 +65,17 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.imports import Options, import_data
 
     told = Options(
         source=options.source, pictures=options.pictures, split=options.split, max_detections=options.max_detections
     )
-    brought = import_data(options.paths, Store(options.store), options.name, options.form, told)
+    with shown_steps() as tell:
+        tell("looking for pictures", 0, 0)
+        brought = import_data(
+            options.paths, Store(options.store), options.name, options.form, told, partial(tell, "pictures")
+        )
     references = ", ".join(f"{number} {source}" for source, number in sorted(brought.references.items()))
     print(f"movies      {brought.movies}")
     print(f"frames      {brought.frames}, {brought.detections} detections")

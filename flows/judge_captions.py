@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flows.bring_data import LEFT_OUT, Add, number_of, tell_left_out
+from storage import catalog
 from storage.store import Store, captioners_of
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tasks.judgements import Judged
 
 OF_NO_CAPTION = ("is of no caption in the store, and left out", "are of no caption in the store, and left out")
+OF_CAPTIONERS = "select count(distinct (captioner, frame_id)) from captions where list_contains($names, captioner)"
+"""One caption of each frame counts, and is judged."""
 FOOT = "in brackets: 95 % of resampled frames; alpha at level"
 
 
@@ -54,6 +57,7 @@ def add_judging(add: Add, store_option: Callable[[argparse.ArgumentParser], None
 
 
 def _judge(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.judge_questions import JudgeConfig
     from tasks.judgements import judge_captions
     from tasks.server_config import ServerConfig
@@ -72,8 +76,14 @@ def _judge(options: argparse.Namespace) -> int:
     )
     store = Store(options.store)
     captioners = options.captioner or captioners_of(store)
-    shown = _Counter()
-    judged = judge_captions(captioners, store, config, retry_failed=options.retry_failed, tell=shown)
+    with catalog.connect(store.location, may_be_empty=True) as connection:
+        (most,) = connection.execute(OF_CAPTIONERS, {"names": captioners}).fetchone() or (0,)
+    with shown_steps() as tell:
+        tell("judging captions", 0, most)
+        judged = judge_captions(
+            captioners, store, config, retry_failed=options.retry_failed,
+            tell=lambda judged: tell("judging captions", judged.captions, most),
+        )  # fmt: skip
     captions = f"{number_of(judged.captions, 'caption')} of {', '.join(captioners)}"
     print(f"{captions}: {judged.asked} judged now by {config.rater}, {judged.kept} before")
     print(f"see it    caption-movies sql judgements_by_rater --store {options.store}")
@@ -94,18 +104,6 @@ def _tell_without_score(judged: "Judged", store: str) -> int:
         print(f'    caption-movies sql "{asked}" --store {store}', file=sys.stderr)
         return LEFT_OUT
     return 0
-
-
-class _Counter:
-    """A line on stderr for each hundred captions."""
-
-    def __init__(self) -> None:
-        self.said = 0
-
-    def __call__(self, judged: "Judged") -> None:
-        if judged.captions >= self.said + 100:
-            self.said = judged.captions
-            print(f"{judged.captions} captions: {judged.asked} judged now, {judged.kept} before", file=sys.stderr)
 
 
 def _ratings(options: argparse.Namespace) -> int:

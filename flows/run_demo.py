@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +31,14 @@ def run_demo(folder: Path, location: str, *, verbose: bool = False) -> tuple["Re
     where the run failed. Raises what run_here raises, StoreError for a store that cannot be written.
     """
     choose_words(verbose=verbose)
+    from flows.show_steps import shown_steps
     from toyworld.movie_plans import plan_movie
     from toyworld.truth_table import compare
 
     plan = plan_movie(SEED, seconds=SECONDS, shots=SHOTS)
     _say(f"drawing a movie of {SECONDS:.0f} seconds in {SHOTS} shots: {folder / FILE}")
-    path, store = str(draw_movie(plan, folder)), Store(location)
+    with shown_steps() as tell:
+        path, store = str(draw_movie(plan, folder, partial(tell, "drawing frames"))), Store(location)
     (movie,) = identify_movies([path])
     _say("taking its frames, and writing what is true of each as reference captions")
     store.files.probe()
@@ -51,16 +55,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def draw_movie(plan: "Plan", folder: Path) -> Path:
+def draw_movie(plan: "Plan", folder: Path, tell: Callable[[int, int], None] = lambda done, of: None) -> Path:
     """The movie's file: drawn every time, in seconds, so that it is the movie of this code. It appears when it is
-    complete, and a file of the same bytes stays as it is.
+    complete, and a file of the same bytes stays as it is. `tell` hears how many frames are drawn, and of how many.
     """
     from toyworld.movies import render_movie
 
     folder.mkdir(parents=True, exist_ok=True)
     movie, draft = folder / FILE, folder / f"{FILE}.tmp"
     try:
-        render_movie(plan, draft)
+        render_movie(plan, draft, tell)
         if not movie.exists() or movie.read_bytes() != draft.read_bytes():
             os.replace(draft, movie)
     finally:

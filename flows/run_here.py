@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.stop_gently import stop_gently
 from storage.errors import TransientError
+from storage.files import open_files
 
 if TYPE_CHECKING:
     from flows.report_run import Report
@@ -36,11 +37,13 @@ def run_here(movies: Sequence[str], store: str, profile: str, *, verbose: bool =
     """
     choose_words(verbose=verbose)
     with stop_gently() as signals:
-        from flows.caption_movies import caption_movies
         from flows.read_configuration import read_configuration
-        from flows.run_state import not_taken, wanted_movies
 
         config = read_configuration(profile)
+        open_files(store)  # both before Prefect is imported, which takes seconds
+        from flows.caption_movies import caption_movies
+        from flows.run_state import not_taken, wanted_movies
+
         wanted_movies(movies)
         if not verbose and (left := not_taken(movies)):
             print(left, file=sys.stderr, flush=True)

@@ -47,7 +47,7 @@ def _lines() -> Iterator[None]:
 def _bars(console: Console) -> Iterator[None]:
     columns = (
         TextColumn("{task.description:8}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} shards"),
-        TextColumn("{task.fields[rows]} {task.fields[unit]}"), TimeElapsedColumn(),
+        TextColumn("{task.fields[rows]} {task.fields[unit]}"), TimeElapsedColumn(), TextColumn("{task.fields[speed]}"),
     )  # fmt: skip
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
@@ -55,9 +55,11 @@ def _bars(console: Console) -> Iterator[None]:
         def listen(counts: Counts) -> None:
             for stage in counts.stages:
                 if stage not in tasks:  # as the run begins, before any other thread tells of it
-                    tasks[stage] = bars.add_task(stage, total=0, rows=0, unit=UNITS[stage])
+                    tasks[stage] = bars.add_task(stage, total=0, rows=0, unit=UNITS[stage], speed="")
                 total = max(counts.shards["extract"], counts.shards[stage])
                 bars.update(tasks[stage], completed=counts.shards[stage], total=total, rows=counts.rows[stage])
+            if "caption" in tasks:
+                bars.update(tasks["caption"], speed="; ".join(filter(None, [counts.rate(), counts.time_left()])))
 
         Counts.listeners.append(listen)
         try:

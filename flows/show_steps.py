@@ -119,10 +119,14 @@ class _Steps:
 
     def line(self) -> str:
         """What is being done, how fast, how long it will take."""
-        parts = [f"{self.what}: {self.done} of {self.of}" if self.of else self.what]
+        parts = [": ".join(filter(None, [self.what, _counted(self.done, self.of)]))]
         if rate := self.rate():
             parts.append(rate)
             if self.of:
                 left = timedelta(seconds=round((self.of - self.done) / self.a_second()))
                 parts.append(f"about {left} left")
         return "; ".join(parts)
+
+
+def _counted(done: int, of: int) -> str:
+    return f"{done} of {of}" if of else str(done or "")

@@ -1,5 +1,6 @@
 """Is a store what it should be? Every file is opened, every key looked up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import duckdb
@@ -22,10 +23,17 @@ class Problem:
     message: str
 
 
-def check_store(location: str) -> list[Problem]:
-    """Everything that is wrong: damaged or foreign files, schemas, duplicate and dangling keys, stale inputs."""
-    files = open_files(location)
-    problems = [problem for path in files.under("") if (problem := _check_file(files, path))]
+def check_store(location: str, tell: Callable[[int, int], None] = lambda done, of: None) -> list[Problem]:
+    """Everything that is wrong: damaged or foreign files, schemas, duplicate and dangling keys, stale inputs.
+
+    `tell` hears how many files were looked at, and of how many.
+    """
+    files, problems = open_files(location), []
+    paths = files.under("")
+    for number, path in enumerate(paths):
+        tell(number, len(paths))
+        if problem := _check_file(files, path):
+            problems.append(problem)
     if problems:
         return problems  # a damaged file would fail every query below
     connection = connect(location)

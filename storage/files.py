@@ -173,7 +173,10 @@ class Files:
 def open_files(location: str) -> Files:
     """Files under a folder or a URI such as s3://bucket/prefix. Raises StoreError with what pyarrow says."""
     if "://" not in location:
-        return Files(pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(location)))
+        place = os.path.abspath(os.path.expanduser(location))
+        if os.path.isfile(place):
+            raise StoreError(f"{location} is a file, and a store is a folder. Give another --store.")
+        return Files(pafs.LocalFileSystem(), place)
     try:
         filesystem, root = pafs.FileSystem.from_uri(location)
     except (pa.ArrowInvalid, OSError) as error:

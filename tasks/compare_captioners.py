@@ -69,7 +69,8 @@ def compare_captioners(one: str, other: str, store: Store, config: ScoreConfig =
     Raises ParametersError where both are the same, UnknownNameError for a captioner that the store does not have,
     StoreError where the two have no frame in common, or a captioner has no captions.
     """
-    known = captioners_of(store)
+    if not (known := captioners_of(store)):
+        raise StoreError(f"{store.location} holds no captions to compare. Fill it with `caption-movies run`.")
     for captioner in (one, other):
         if captioner not in known:
             raise UnknownNameError("captioner", captioner, known)

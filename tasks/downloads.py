@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
@@ -16,6 +18,8 @@ from tasks.errors import SetupError, TransientError
 PIECE = 1 << 20
 TIMEOUT_SECONDS = 60.0
 """Without any byte."""
+SAY_SECONDS = 5.0
+"""Between two lines."""
 Say = Callable[[str], None]
 
 
@@ -89,17 +93,27 @@ def _receive(answer: HTTPResponse, part: Path, goes_on: bool, say: Say) -> int |
     whole = here + int(length) if length and length.isdigit() else None
     if goes_on:
         say(f"going on at {here:,} bytes")
-    told = here
+    begun = told_at = time.monotonic()
+    began_with = here
     with part.open("ab" if goes_on else "wb") as file:
         while piece := answer.read(PIECE):
             file.write(piece)
             here += len(piece)
-            if here - told >= 32 * PIECE:
-                told = here
-                say(f"{here:,} of {whole:,} bytes" if whole else f"{here:,} bytes")
+            if (now := time.monotonic()) - told_at >= SAY_SECONDS:
+                told_at = now
+                say(_how_far(here, whole, (here - began_with) / (now - begun)))
         file.flush()
         os.fsync(file.fileno())
     return whole
+
+
+def _how_far(here: int, whole: int | None, a_second: float) -> str:
+    """Bytes that are here, how fast they come, how long the rest takes."""
+    said = f"{here:,} of {whole:,} bytes" if whole else f"{here:,} bytes"
+    if not a_second:
+        return said
+    said += f"; {a_second / 1e6:.1f} MB a second"
+    return f"{said}; about {timedelta(seconds=round((whole - here) / a_second))} left" if whole else said
 
 
 def copy_whole(source: Path, place: Path) -> None:

@@ -122,6 +122,12 @@ class Selection:
                     caption = None if row["caption_id"] is None else CaptionRow(**told)
                     yield Chosen(row["movie_id"], row["title"] or row["movie_id"], row["frame_id"], caption)
 
+    def frames(self, *, all_frames: bool) -> int:
+        """How many different frames there are in `rows`."""
+        rows = self._ask(ROWS_SQL, "left" if all_frames else "")
+        ((number,),) = rows.aggregate("count(distinct frame_id)").fetchall()
+        return int(number)
+
     def _ask(self, sql: str, join: str = "") -> duckdb.DuckDBPyRelation:
         wanted = self.wanted
         values = {

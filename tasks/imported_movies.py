@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
 from operator import itemgetter
@@ -147,18 +147,27 @@ class Importer:
 
     store: Store
     name: str
+    tell: Callable[[int, int], None] = lambda done, of: None
+    """Hears how many pictures were taken, and 0."""
     brought: Brought = field(default_factory=Brought)
     _parts: Counter[str] = field(default_factory=Counter)
+    _taken: int = 0
 
     def add(self, group: str, pictures: Iterable[Picture]) -> None:
         """One group: one movie, or several where it is large or was there before in this import."""
-        coming = iter(pictures)
+        coming = self._told(pictures)
         for first in coming:
             self._parts[group] += 1
             part = chain([first], islice(coming, PART_FRAMES - 1))
             bring_movie(
                 movie_id_of(self.name, group, self._parts[group]), group, part, self.store, self.name, self.brought
             )
+
+    def _told(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        for picture in pictures:
+            self._taken += 1
+            self.tell(self._taken, 0)
+            yield picture
 
 
 def bring_movie(

@@ -250,4 +250,4 @@ def test_lines_in_a_log_say_rate_and_time_left() -> None:
     now[0] = 56.0
     assert steps.due().startswith("reading: 50 of 100; 53.6 a minute")
     steps.note("writing", 1, 0)
-    assert steps.due() == "writing"
+    assert steps.due() == "writing: 1"

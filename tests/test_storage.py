@@ -308,3 +308,9 @@ def test_a_uri_without_a_filesystem_is_refused() -> None:
 def test_pictures_are_declared_as_such() -> None:
     assert b'"image": {"_type": "Image"}' in schema(Frame).metadata[b"huggingface"]
     assert pa.types.is_struct(schema(Frame).field("image").type)
+
+
+def test_a_file_given_as_a_store_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file is a file, and a store is a folder\. Give another --store"):
+        open_files(str(tmp_path / "file"))

@@ -4,7 +4,7 @@ Options: --seconds, --shots, --size 448x256, --frame-rate, and --truth STORE for
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ CRF = "20"
 """x264's constant quality."""
 
 
-def render_movie(plan: Plan, path: str | Path) -> None:
-    """Write a movie's file. The same plan gives the same bytes with the same FFmpeg, from about 128 x 64
-    pixels on: on smaller pictures x264 itself differs now and then.
+def render_movie(
+    plan: Plan, path: str | Path, tell: Callable[[int, int], None] = lambda done, of: None
+) -> None:  # fmt: skip
+    """Write a movie's file; `tell` hears how many frames are drawn, and of how many. The same plan gives the same
+    bytes with the same FFmpeg, from about 128 x 64 pixels on: on smaller pictures x264 itself differs now and then.
 
     Its frame `number` is shown from number / frame_rate seconds on.
     """
@@ -34,6 +36,7 @@ def render_movie(plan: Plan, path: str | Path) -> None:
         stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
         stream.thread_count = 1
         for number, image in enumerate(images(plan)):
+            tell(number, plan.frames)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, plan.frame_rate)
             output.mux(stream.encode(frame.reformat(format="yuv420p")))

@@ -87,6 +87,11 @@ def processors() -> Iterator[Finding]:
 
 def disk(location: str) -> Iterator[Finding]:
     """Room and rights at the store, which need not be there yet, and for temporary files."""
+    place = Path(location).expanduser()
+    if place.is_file():
+        yield Finding("store", "problem", f"{place.absolute()} is a file, not a folder", "Give a folder: --store DIR")
+        yield _place("temporary files", Path(tempfile.gettempdir()), enough=LEAST_DISK_BYTES)
+        return
     files = open_files(location)
     if files.is_local:
         yield _place("store", Path(files.root))

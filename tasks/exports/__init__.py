@@ -14,7 +14,7 @@ paths of this machine, sorted keys.
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -74,12 +74,14 @@ def available() -> list[str]:
 
 
 def export(
-    store: Store, name: str, place: str, wanted: Wanted, options: Options | None = None, *, force: bool = False
-) -> Exported:
+    store: Store, name: str, place: str, wanted: Wanted, options: Options | None = None, *, force: bool = False,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> Exported:  # fmt: skip
     """Write what is wanted of a store in a format. A reader of `place` sees all of it, or nothing.
 
-    Raises UnknownNameError for a format that is not there, StoreError when the place is taken or the store cannot be
-    read, ExchangeError when nothing is left to write, and what the format raises.
+    `tell` hears how many frames are written, and of how many at most. Raises UnknownNameError for a format that is
+    not there, StoreError when the place is taken or the store cannot be read, ExchangeError when nothing is left to
+    write, and what the format raises.
     """
     form: Format = backends.load(sys.modules[__name__], "format", name.replace("-", "_"))
     if "://" in place:
@@ -89,7 +91,9 @@ def export(
     with select(store.location, wanted) as selection:
         done.left_out = selection.left_out
         with appearing(path, folder=form.FOLDER, force=force) as draft:
+            most = selection.frames(all_frames=form.ALL_FRAMES)
             found = _counted(samples(store, selection, all_frames=form.ALL_FRAMES), done, form.DETECTED)
+            found = _told(found, lambda: tell(done.frames, most))
             form.write(found, draft, options or Options())
             if not done.frames:
                 raise _nothing(store, done)
@@ -108,6 +112,12 @@ def _nothing(store: Store, done: Exported) -> ExchangeError:
     return ExchangeError(
         f"nothing of {store.location} is to be exported; captions left out: {left or 'none'}. {remedy}"
     )
+
+
+def _told(found: Iterator[Sample], tell: Callable[[], None]) -> Iterator[Sample]:
+    for sample in found:
+        tell()
+        yield sample
 
 
 def _counted(found: Iterator[Sample], done: Exported, detected: bool) -> Iterator[Sample]:

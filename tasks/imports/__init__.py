@@ -11,7 +11,7 @@ and named.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,16 +62,19 @@ def available() -> list[str]:
 
 
 def import_data(
-    paths: Sequence[str], store: Store, name: str | None = None, form: str | None = None, options: Options | None = None
-) -> Brought:
+    paths: Sequence[str], store: Store, name: str | None = None, form: str | None = None,
+    options: Options | None = None, tell: Callable[[int, int], None] = lambda done, of: None,
+) -> Brought:  # fmt: skip
     """Bring datasets of one format into a store. Movies are called `<name>_<what the dataset holds together>`.
+
+    `tell` hears how many pictures are read, and 0: how many there are shows at the end.
 
     `name` is the format's unless given; `form` is found out unless given. Raises UnknownNameError for a format that is
     not there, ConfigError for a name that is none, ExchangeError when nothing can be used.
     """
     chosen = form.replace("-", "_") if form else _recognised(paths)
     module = load(chosen)
-    importer = Importer(store, name or chosen)
+    importer = Importer(store, name or chosen, tell)
     check_name(importer.name)
     module.bring(paths, importer, options or Options())
     brought = importer.brought
