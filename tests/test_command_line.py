@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 COMMANDS = [
     "run", "caption", "demo", "sql", "describe", "status", "check", "references", "import", "panoptic", "setup",
     "compare", "gallery", "serve", "show", "score", "export", "judge", "ratings", "agree", "train", "doctor", "plan",
-    "plot",
+    "plot", "completion",
 ]  # fmt: skip
 
 
