@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from itertools import groupby
 
 PREFACE = """\
 # Commands
@@ -22,7 +23,7 @@ def commands_markdown(parser: argparse.ArgumentParser) -> str:
         parts += ["| argument | meaning | when it is left out |", "|---|---|---|"]
         parts += [f"| `{_shown(one)}` | {_meaning(one)} | {_left_out(one)} |" for one in _arguments(command)]
         if command.epilog and command.epilog != parser.epilog:
-            parts.append(f"\n{_sentence(command.epilog)}")
+            parts += [f"\n{block}" for block in _blocks(command.epilog)]
     return "\n".join(parts) + "\n"
 
 
@@ -65,6 +66,14 @@ def _left_out(action: argparse.Action) -> str:
     if "default" in (action.help or "") or action.default in (None, [], False, argparse.SUPPRESS):
         return ""
     return f"`{action.default}`"
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The paragraphs of a text, and as code what stands indented in it."""
+    for part in text.strip().split("\n\n"):
+        for indented, lines in groupby(part.splitlines(), key=lambda line: line.startswith(" ")):
+            said = list(lines)
+            yield "\n".join(f"    {line.strip()}" for line in said) if indented else _sentence(" ".join(said))
 
 
 def _sentence(text: str) -> str:

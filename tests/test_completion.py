@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.command_line import main
+from flows.command_line import command_parser, main
+from flows.complete_words import SHELLS
+from flows.describe_commands import commands_markdown
 from flows.read_configuration import profiles
 from storage.catalog import queries
 
@@ -81,3 +83,9 @@ def test_the_help_says_the_line_that_installs_it(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert """bash  echo 'eval "$(caption-movies completion bash)"' >> ~/.bashrc""" in said
     assert "exit codes" in said
+
+
+def test_the_page_of_commands_has_these_lines_as_code() -> None:
+    entry = commands_markdown(command_parser()).partition("\n## completion\n")[2].partition("\n## ")[0]
+    lines = "".join(f"    {shell:5} {line}\n" for shell, line in SHELLS.items())
+    assert f"then open a new shell:\n\n{lines}\nExit codes: 0 all fine;" in entry
