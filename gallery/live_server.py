@@ -71,13 +71,15 @@ class LiveGallery:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, path: str) -> Answer:
-        """The page, data or picture at a path. What the store says against it is an answer too."""
+        """The page, data or picture at a path. What the store or the system says against it is an answer too."""
         try:
             with self._lock:
                 found = self._page(path) or self._data(path)
             return found or self._picture(path) or _text(404, "There is no such page.")
         except CaptionMoviesError as error:
             return _text(503, str(error))
+        except OSError as error:  # such as a file of the store that may not be read
+            return _text(500, f"{self.store.location} cannot be read: {error}.")
 
     def _page(self, path: str) -> Answer | None:
         for page in PAGES.iterdir():

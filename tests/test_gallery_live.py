@@ -1,5 +1,6 @@
 """The gallery live: what it answers, to whom, and what happens on the page while the store is being written."""
 
+import errno
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
 from browser_help import DESK, Visit, headless_chromium
 from gallery_making import GOOD, PLAIN, said_by, write_movie
@@ -16,6 +18,7 @@ from flows.command_line import main
 from gallery.live_server import LiveGallery, LiveServer
 from gallery.shards import Shard, select_frames
 from gallery.static_site import write_site
+from storage.files import Files
 from storage.store import Store
 
 TEXTS = {"alpha": [GOOD], "beta": [PLAIN]}
@@ -101,6 +104,26 @@ def test_what_the_store_lacks_is_an_answer(store: Store, serve: Callable[..., Li
     assert answer.status_code == 503
     assert "No magic bytes found at end of file" in answer.text
     assert "00000.parquet" in answer.text
+
+
+def test_what_the_system_refuses_is_an_answer(
+    store: Store, serve: Callable[..., LiveServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(store)
+    with httpx.Client(base_url=server.address) as client:
+        assert client.get(f"/pictures/{KEY}/0.jpg").status_code == 200
+
+        def refuse(files: Files, path: str) -> pa.NativeFile:
+            raise PermissionError(errno.EACCES, "Permission denied", files.full(path))
+
+        with monkeypatch.context() as patch:  # root, who runs tests too, may read anything
+            patch.setattr(Files, "open", refuse)
+            answer = client.get(f"/pictures/{KEY}/0.jpg")
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert f"{store.location} cannot be read: [Errno 13] Permission denied: " in answer.text
+        assert "00000.parquet" in answer.text
+        assert client.get(f"/pictures/{KEY}/0.jpg").status_code == 200, "the connection is as it was"
 
 
 def test_a_query_is_asked_again_as_the_store_grows(store: Store, serve: Callable[..., LiveServer]) -> None:
