@@ -18,7 +18,7 @@ demo: setup     ## draw a movie, run the main job on it, hold the result against
 	$(BIN)/caption-movies demo --store demo-store
 
 train-demo: setup   ## teach the embedded captioner another wording in two stages, and score it on movies it never saw
-	$(BIN)/python -m flows.train_demo --folder train-demo
+	$(BIN)/caption-movies train-demo --folder train-demo
 
 test: setup browser check   ## every check, then every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)

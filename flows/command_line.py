@@ -27,6 +27,7 @@ from flows.show_answers import show_answer
 from flows.show_gallery import add_gallery
 from flows.show_scores import add_score, print_scores
 from flows.stop_gently import LAST_WORDS, Stopped, leave_at_once
+from flows.train_demo import add_train_demo
 from flows.train_here import add_train
 from storage import catalog
 from storage.checks import check_store
@@ -127,6 +128,7 @@ def command_parser() -> argparse.ArgumentParser:
     add_judging(lambda name, text: _command(commands, name, text), _store_option)
     add_exchange(lambda name, text: _command(commands, name, text), _store_option)
     add_train(lambda name, text: _command(commands, name, text), _store_option)
+    add_train_demo(lambda name, text: _command(commands, name, text))
     add_doctor(lambda name, text: _command(commands, name, text), _store_option)
     add_plan(lambda name, text: _command(commands, name, text), _store_option)
     add_completion(lambda name, text: _command(commands, name, text), command_parser)

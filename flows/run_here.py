@@ -25,6 +25,7 @@ QUIET = {
 ALWAYS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    "OMP_WAIT_POLICY": "passive",  # threads that wait in circles take many times the CPU where others want the cores
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 

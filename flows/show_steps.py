@@ -25,7 +25,7 @@ def shown_steps() -> Iterator[Tell]:
         with _bar(console) as tell:
             yield tell
     else:
-        with _lines() as tell:
+        with told_steps() as tell:
             yield tell
 
 
@@ -57,7 +57,8 @@ def _bar(console: Console) -> Iterator[Tell]:
 
 
 @contextmanager
-def _lines() -> Iterator[Tell]:
+def told_steps() -> Iterator[Tell]:
+    """The same in lines, which may stand above the bars of a run."""
     steps, ended = _Steps(), Event()
 
     def say_now_and_then() -> None:

@@ -19,6 +19,7 @@ from flows.publish_artifacts import publish as publish_artifact
 from flows.read_configuration import PipelineConfig
 from flows.read_recipe import read_recipe
 from flows.run_state import start_on_store
+from flows.show_steps import told_steps
 from flows.steps import POLICY
 from flows.stop_gently import pieces
 from flows.train_worker import launch
@@ -65,8 +66,8 @@ def fit(prepared: Prepared, index: int) -> str:
         if wanted == "auto" and len(devices) > 1:
             launch(prepared.job, index, len(devices))
         else:
-            with slots().hold(wanted):
-                train_stage(prepared.job, index)
+            with slots().hold(wanted), told_steps() as tell:
+                train_stage(prepared.job, index, tell)
     return str(prepared.job.result(index))
 
 

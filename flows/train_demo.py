@@ -1,26 +1,22 @@
-"""The demo of training: `make train-demo`, or `python -m flows.train_demo --folder train-demo`.
+"""The demo of training: `make train-demo`, or `caption-movies train-demo --folder train-demo`.
 
 Movies are drawn whose captions have a wording of their own (toyworld/dialect.py); the embedded captioner learns it with
 the recipe `toyworld`, two stages of one LoRA adapter; before and after are scored on movies that it never saw.
 """
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.bring_data import Add
+from flows.run_here import choose_words
+from flows.show_steps import Tell, shown_steps
+from flows.stop_gently import stop_gently
 from flows.train_here import print_report, train_here
 from storage.store import Store
 from storage.tables import Reference
 from storage.training_tables import AdapterScore
-from tasks.references import write_references
-from toyworld.dialect import retell
-from toyworld.movie_plans import plan_movie
-from toyworld.movies import render_movie
-from toyworld.truth import write_truth
-from toyworld.wordings import STYLES
 
 FIRST_SEED = 5_000
 """Of the movies; the demo's own movie and those of tests have others."""
@@ -32,10 +28,18 @@ LIFTED = ("cider_d", "gmeteor_strict")
 NOT_RAISED = "violation_rate_macro"
 
 
-def draw_store(folder: Path, movies: int, shots: int, seconds: float) -> Store:
+def draw_store(folder: Path, movies: int, shots: int, seconds: float, tell: Tell = lambda *_: None) -> Store:
     """A store of drawn movies with what is true of them, told in the dialect; what stands there is not drawn again."""
+    from tasks.references import write_references
+    from toyworld.dialect import retell
+    from toyworld.movie_plans import plan_movie
+    from toyworld.movies import render_movie
+    from toyworld.truth import write_truth
+    from toyworld.wordings import STYLES
+
     store = Store(str(folder / "store"))
-    for seed in range(FIRST_SEED, FIRST_SEED + movies):
+    for number, seed in enumerate(range(FIRST_SEED, FIRST_SEED + movies)):
+        tell("drawing movies whose captions have another wording", number, movies)
         path = folder / "movies" / f"drawn-{seed}.mp4"
         if path.with_suffix(".done").exists():
             continue
@@ -61,21 +65,23 @@ def proof(scores: Sequence[AdapterScore]) -> tuple[bool, str]:
     return held and len(lifted) == len(LIFTED), f"{said}; {NOT_RAISED} {'not raised' if held else 'RAISED'}"
 
 
-def main() -> int:
+def add_train_demo(add: Add) -> None:
+    """Add the command to the parser."""
+    demo = add("train-demo", "train the embedded captioner on movies drawn for it, told in another wording")
+    demo.add_argument("--folder", type=Path, default=Path("train-demo"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument("--recipe", default="toyworld", help="or a TOML file's path (default: %(default)s)")
+    demo.add_argument("--movies", type=int, default=MOVIES, help="default: %(default)s")
+    demo.add_argument("--shots", type=int, default=SHOTS, help="of a movie; three frames each (default: %(default)s)")
+    demo.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
+    demo.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
     """Draw, train, and say what came of it; the exit code, 1 where it did not do what it is to show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("train-demo"), help="default: %(default)s")
-    parser.add_argument("--recipe", default="toyworld", help="or a TOML file's path (default: %(default)s)")
-    parser.add_argument("--movies", type=int, default=MOVIES)
-    parser.add_argument("--shots", type=int, default=SHOTS, help="of a movie; three frames each")
-    parser.add_argument("--verbose", action="store_true")
-    given = parser.parse_args()
-    # Read when torch is loaded, below. Threads that wait for each other by turning in circles took fifteen times the
-    # CPU time for captions where other programs wanted the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     begun = time.monotonic()
-    print(f"drawing {given.movies} movies, and telling what is true of them in another wording", file=sys.stderr)
-    store = draw_store(given.folder, given.movies, given.shots, SECONDS * given.shots / SHOTS)
+    choose_words(verbose=given.verbose)
+    with stop_gently(), shown_steps() as tell:
+        store = draw_store(given.folder, given.movies, given.shots, SECONDS * given.shots / SHOTS, tell)
     drawn = time.monotonic()
     report = train_here(store.location, given.recipe, [], verbose=given.verbose)
     print_report(report)
@@ -83,7 +89,3 @@ def main() -> int:
     print(f"proof     {said}")
     print(f"took      {drawn - begun:.0f} s to draw, {time.monotonic() - drawn:.0f} s to train and to score")
     return 0 if shown else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

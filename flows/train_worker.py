@@ -4,12 +4,15 @@ accelerate launch --num_processes 2 -m flows.train_worker FOLDER STAGE
 """
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from flows.show_steps import told_steps
 from storage.store import Store, describe
 from tasks.errors import TransientError
 from tasks.training.fitting import Job, train_stage
@@ -35,7 +38,9 @@ def main(folder: str, index: str) -> None:
     """Do this process's part."""
     said = json.loads((Path(folder) / JOB).read_text("utf-8"))
     recipe = TypeAdapter(Recipe).validate_python(said["recipe"])
-    train_stage(Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"]), int(index))
+    job = Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"])
+    with told_steps() if os.environ.get("RANK", "0") == "0" else nullcontext() as tell:
+        train_stage(job, int(index), *filter(None, [tell]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rows import detection
 from training_making import CAPTIONER, movie_store, pixtral_recipe
-from transformers import TrainerState
+from transformers import TrainerControl, TrainerState
 
 from storage.store import Store
 from storage.training_tables import Adapter, AdapterScore
@@ -19,7 +19,7 @@ from tasks.training.model_card import model_card
 from tasks.training.recipes import ValidateConfig
 from tasks.training.samples import gather_samples
 from tasks.training.validation import Asked, ValidationFrames, choose_frames, judge, validator
-from tasks.training.watching import Speed, Validation, last_checkpoint
+from tasks.training.watching import Speed, Steps, Validation, last_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,21 @@ def test_the_card_says_what_was_measured_and_nothing_else() -> None:
     assert "| a | human | 2 | 0.0002 | 4 | linear |" in said
     assert "On 5 frames with references" in said
     assert 'adapter = "mine"' in said
+
+
+def test_steps_and_validations_of_a_stage_are_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    steps = Steps("human", lambda *said: told.append(said))
+    state, control = TrainerState(max_steps=4), TrainerControl()
+    steps.on_train_begin(None, state, control)
+    state.global_step = 2
+    steps.on_step_end(None, state, control)
+    control.should_evaluate = True
+    steps.on_epoch_end(None, state, control)
+    steps.on_evaluate(None, state, control)
+    state.is_world_process_zero = False
+    steps.on_step_end(None, state, control)
+    assert told == [
+        ("stage human, steps", 0, 4), ("stage human, steps", 2, 4), ("stage human, validated after 2 of 4 steps", 0, 0),
+        ("stage human, steps", 2, 4),
+    ]  # fmt: skip

@@ -39,7 +39,7 @@ from tasks.training.models import build_model, save_result
 from tasks.training.recipes import Recipe, StageRecipe
 from tasks.training.splits import TRAIN, VALIDATION
 from tasks.training.validation import choose_frames, validator
-from tasks.training.watching import MarkWhole, Speed, Validation, last_checkpoint
+from tasks.training.watching import MarkWhole, Speed, Steps, Tell, Validation, last_checkpoint
 
 SAMPLES, RESULT, LOG = "samples.arrow", "result", "log.json"
 TRAINER: Any = Trainer
@@ -67,8 +67,8 @@ class Job:
         return self.stage_folder(index) / RESULT
 
 
-def train_stage(job: Job, index: int) -> Path:
-    """Train one stage, from where it stands, and give the folder of its result.
+def train_stage(job: Job, index: int, tell: Tell = lambda what, done, of: None) -> Path:
+    """Train one stage, from where it stands, and give the folder of its result. `tell` hears how far it is.
 
     When memory does not suffice it goes on with half as many samples at once, accumulated to the same batch. Raises
     TransientError when one sample alone is too much, CheckpointError and ConfigError as build_model does.
@@ -81,7 +81,7 @@ def train_stage(job: Job, index: int) -> Path:
     while True:
         try:
             with device_errors():
-                _fit(job, index, micro, world)
+                _fit(job, index, micro, world, tell)
             return result
         except MemoryError as error:
             if micro == 1 or world > 1:
@@ -101,7 +101,7 @@ def micro_batch(stage: StageRecipe, world: int, most: int | None = None) -> int:
     return next(size for size in range(min(most or stage.micro_batch, share), 0, -1) if share % size == 0)
 
 
-def _fit(job: Job, index: int, micro: int, world: int) -> None:
+def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
     recipe, stage, folder = job.recipe, job.recipe.stage[index], job.stage_folder(index)
     base, device = find_checkpoint(recipe.caption.checkpoint, recipe.caption.revision), _device(recipe, world)
     backend = trainables.load(recipe.caption.backend)
@@ -114,6 +114,7 @@ def _fit(job: Job, index: int, micro: int, world: int) -> None:
             features = _features(job, base, model, backend, file, reader)
     frames = choose_frames(job.store, file, pictures, stage.sources, recipe.validate)
     validation = Validation(validator(backend, reader, frames, recipe.caption, recipe.validate.metric))
+    watching = [Speed(stage.batch), validation, Steps(stage.name, tell), MarkWhole(), *_patience(stage)]
     train = SampleSet(file, file.numbers(TRAIN, stage.sources), reader, pictures, features)
     held_out = SampleSet(file, _for_loss(file, stage, recipe), reader, pictures, features)
     last = last_checkpoint(folder)
@@ -126,7 +127,7 @@ def _fit(job: Job, index: int, micro: int, world: int) -> None:
         eval_dataset=held_out,
         data_collator=reader.collate,
         compute_loss_func=loss,
-        callbacks=[Speed(stage.batch), validation, MarkWhole(), _tensorboard(job, index, step), *_patience(stage)],
+        callbacks=[*watching, _tensorboard(job, index, step)],
     )
     trainer.model_accepts_loss_kwargs = False  # the loss is ours, not the model's
     for one in (PrinterCallback, ProgressCallback):

@@ -13,6 +13,8 @@ CHECKPOINT = "checkpoint-"
 WHOLE = "whole"
 """Written into a checkpoint's folder once everything else is there: a run that is killed may leave half of one."""
 Validate = Callable[[Any], Mapping[str, float]]
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how many are done, of how many; 0 of 0 where that is not known."""
 
 
 class Validation(TrainerCallback):
@@ -71,6 +73,39 @@ class Speed(TrainerCallback):
             logs |= speed
             state.log_history[-1] |= speed
             self._seconds, self._step = 0.0, 0
+
+
+class Steps(TrainerCallback):
+    """Tells how many of a stage's steps are done, and when captions are written to see what it is worth."""
+
+    def __init__(self, stage: str, tell: Tell) -> None:
+        self.stage, self.tell = stage, tell
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """With the steps that a run before has done."""
+        self._told(state, control)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """One more."""
+        self._told(state, control)
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Validation may follow."""
+        self._told(state, control)
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """And is over."""
+        self._tell(state)
+
+    def _told(self, state: TrainerState, control: TrainerControl) -> None:
+        if control.should_evaluate and state.is_world_process_zero:
+            self.tell(f"stage {self.stage}, validated after {state.global_step} of {state.max_steps} steps", 0, 0)
+        else:
+            self._tell(state)
+
+    def _tell(self, state: TrainerState) -> None:
+        if state.is_world_process_zero:
+            self.tell(f"stage {self.stage}, steps", state.global_step, state.max_steps)
 
 
 class MarkWhole(TrainerCallback):
