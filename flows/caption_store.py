@@ -12,7 +12,7 @@ from flows.read_configuration import PipelineConfig
 from flows.report_run import Report
 from flows.run_state import Failed, Run, start_on_store
 from flows.steps import detect
-from storage.store import TableRef
+from storage.store import IMPORT, TableRef
 
 
 @flow(name="caption-store", flow_run_name=name_store_run, task_runner=THREADS, persist_result=False)
@@ -55,4 +55,4 @@ def detected_shards(run: Run) -> Iterator[tuple[TableRef, TableRef | PrefectFutu
 def _brought_no_detections(run: Run, frames: TableRef) -> bool:
     """Whether these are pictures of a dataset that had none: no run on a movie would bring them."""
     footer = run.store.footer(frames.path)
-    return footer is not None and footer.stage == "import" and footer.config.get("detected") is False
+    return footer is not None and footer.stage == IMPORT and footer.config.get("detected") is False

@@ -29,6 +29,8 @@ R = TypeVar("R", bound=Row)
 FINGERPRINT_DIGITS = 32
 MENDING, MENDED = "mend", "-mended"
 """The stage that adds captions to those of the captioner, and how its file's name ends: both stand side by side."""
+IMPORT, DETECT = "import", "detect"
+"""Imported detections stand where a detector's would; so do the frames that could not be worked on."""
 EXECUTION = {"execution": True}
 """Metadata of configuration fields that say how to work (device, batch size), not what comes out: not hashed."""
 
@@ -286,7 +288,7 @@ def path_of(table: str, shard: str, captioner: str = "", stage: str = "") -> str
     if table in BY_CAPTIONER or (table == "summaries" and captioner):
         folders.append(f"captioner={captioner}")
     if table == "failures":
-        folders.append(f"stage={stage}")
+        folders.append(f"stage={DETECT if stage == IMPORT else stage}")
     if movie_id:
         folders.append(f"movie_id={movie_id}")
     return "/".join([*folders, f"{name}.parquet"])

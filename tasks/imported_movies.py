@@ -18,8 +18,8 @@ from operator import itemgetter
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from storage.store import Store, path_of
-from storage.tables import Detection, Frame, Image, Movie, Shot
+from storage.store import IMPORT, Store, path_of
+from storage.tables import Detection, Failure, Frame, Image, Movie, Shot
 from tasks.coco_panoptic import LABELS
 from tasks.errors import ConfigError
 from tasks.export_samples import picture_kind
@@ -207,7 +207,7 @@ def bring_movie(
     delete_shards(movie_id, len(shards), store)
     row = _movie(movie_id, title, shards, len(known), size, last)
     config = _Import(name=name, rows=row.sha256, detected=last.objects is not None)
-    output = store.output([Movie], stage="import", shard=movie_id, version=VERSION, config=config)
+    output = store.output([Movie], stage=IMPORT, shard=movie_id, version=VERSION, config=config)
     current = output.is_current()
     stale = [] if current else store.files.under(f"references/movie_id={movie_id}")  # they are about other pictures
     for path in {*stale, *(path_of("references", f"{movie_id}/{one}") for one in sources if one not in references)}:
@@ -236,7 +236,7 @@ def _write_shard(
     told = [[frame_id, one.name, one.seconds, one.digest] for frame_id, one in rows], shot.frames if shot else 0
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     config = _Import(name=name, rows=digest, detected=detected)
-    frames = store.output([Frame, Shot], stage="import", shard=shard, version=VERSION, config=config)
+    frames = store.output([Frame, Shot], stage=IMPORT, shard=shard, version=VERSION, config=config)
     if not frames.is_current():
         with frames.writer() as write:
             for frame_id, picture in rows:
@@ -250,7 +250,7 @@ def _write_shard(
             brought.notes[PARTLY] += given
         return digest
     detections = store.output(
-        [Detection], stage="import", shard=shard, version=VERSION, config=config, inputs=[frames.fingerprint]
+        [Detection, Failure], stage=IMPORT, shard=shard, version=VERSION, config=config, inputs=[frames.fingerprint]
     )
     if not detections.is_current():
         with detections.writer() as write:
@@ -266,7 +266,8 @@ def _write_shard(
 def _forget_imported_detections(shard: str, store: Store) -> None:
     """Those of an import before this one; a detector's own are its business."""
     path = path_of("detections", shard)
-    if (footer := store.footer(path)) is not None and footer.stage == "import":
+    if (footer := store.footer(path)) is not None and footer.stage == IMPORT:
+        store.files.delete(path_of("failures", shard, stage=IMPORT))
         store.files.delete(path)
 
 

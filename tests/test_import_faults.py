@@ -12,7 +12,11 @@ from rows import asked
 from test_imports import tar_of
 
 from flows.command_line import main
+from storage.checks import check_store
 from storage.store import Store
+from tasks.captioners import CaptionConfig
+from tasks.captions import caption_frames
+from tasks.consistency import check_captions
 from tasks.errors import ConfigError, ExchangeError
 from tasks.imports import Options, import_data
 
@@ -85,6 +89,37 @@ def test_detections_in_several_files_are_taken_together(store: Store, tmp_path: 
     assert asked(store, where) == [("ma_000000", "dog-0"), ("ma_000001", "dog-0")]
     with pytest.raises(ExchangeError, match=r"part0.json and .*part0.json have two images of frame ma_000000"):
         import_data([str(paths[0]), str(paths[0])], store, form="detections")
+
+
+def test_a_frame_whose_annotation_cannot_be_used_is_none_in_which_nothing_is(store: Store, tmp_path: Path) -> None:
+    fill(store, movies=("ma",))
+    file = tmp_path / "results.json"
+    found = [{"image_id": f"ma_00000{number}", "category_id": 18, "bbox": [0, 0, 9, 9]} for number in range(3)]
+    file.write_text(json.dumps([{**found[0], "bbox": [0, 0, 99, 9]}, *found[1:]]))
+    config = CaptionConfig(name="new", backend="scripted")
+    assert import_data([str(file)], store, form="detections").lost == 1
+    ((frame_id, stage, why),) = asked(store, "select frame_id, stage, error from failures")
+    assert (frame_id, stage) == ("ma_000000", "detect")
+    assert why.startswith('results.json: image "ma_000000" has detections that cannot be used: annotation 1.bbox as ')
+    assert why.endswith(". Correct them, and import again.")
+    _caption(store, config)
+    verdicts = "select frame_id, verdict = 'failed', error like 'detection failed on this frame%results.json%' "
+    verdicts += "from captions join verdicts using (caption_id) where captioner = 'new' order by 1"
+    assert asked(store, verdicts)[:2] == [("ma_000000", True, True), ("ma_000001", False, None)]
+    assert [one for one in check_store(store.location) if "captioner=old" not in one.where] == []
+    file.write_text(json.dumps(found))
+    assert import_data([str(file)], store, form="detections").lost == 0
+    assert asked(store, "select count(*) from failures") == [(0,)]
+    assert asked(store, "select count(*) from captions_ok where captioner = 'new'") == [(0,)], "they are stale"
+    _caption(store, config)
+    assert asked(store, verdicts)[0] == ("ma_000000", False, None)
+
+
+def _caption(store: Store, config: CaptionConfig) -> None:
+    frames, detections = store.ref("frames", "ma/00000"), store.ref("detections", "ma/00000")
+    assert frames
+    assert detections
+    check_captions(caption_frames(frames, detections, store, config), detections, store)
 
 
 def test_a_dataset_that_breaks_off_is_said_so(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from storage.partial_reads import frame_facts
-from storage.store import path_of
-from storage.tables import Detection
+from storage.store import DETECT, IMPORT
+from storage.tables import Detection, Failure
 from tasks.errors import ExchangeError, PanopticError
 from tasks.frame_index import FrameIndex, NoFrameError
 from tasks.imported_movies import CATEGORIES, Importer
@@ -30,7 +30,7 @@ Named = dict[str, tuple[CocoFile, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Import:
-    """What is hashed of a shard's detections."""
+    """What is hashed of a shard's detections, and of the frames without any because they could not be used."""
 
     rows: str
 
@@ -85,6 +85,7 @@ def _write(shard: str, named: Named, importer: Importer) -> None:
     if frames is None:
         raise ExchangeError(f"the frames of {shard} are gone from {store.location}. Import again.")
     rows: list[Detection] = []
+    failures: list[Failure] = []
     for frame in frame_facts(store.files, frames.path):
         brought.frames += 1
         if frame.frame_id not in named:
@@ -94,18 +95,25 @@ def _write(shard: str, named: Named, importer: Importer) -> None:
         try:
             found = file.objects(image_id, frame.width, frame.height)
         except (ValueError, PanopticError) as error:
-            brought.leave_out(f"{file.path.name}: image {image_id}", str(error))
+            place = f"{file.path.name}: image {image_id}"
+            brought.leave_out(place, str(error))
+            failures.append(_failure(frame.frame_id, place, error))
             continue
         rows += [replace(one, frame_id=frame.frame_id) for one in found]
-    digest = hashlib.sha256(json.dumps([asdict(one) for one in rows]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([asdict(one) for one in (*rows, *failures)]).encode()).hexdigest()
     output = store.output(
-        [Detection], stage="import", shard=shard, version=VERSION, config=_Import(rows=digest),
+        [Detection, Failure], stage=IMPORT, shard=shard, version=VERSION, config=_Import(rows=digest),
         inputs=[frames.fingerprint],
     )  # fmt: skip
     if not output.is_current():
         with output.writer() as write:
             write.notes["labels"] = [*CATEGORIES, *sorted({one.label for one in rows} - CATEGORIES.keys())]
-            for one in rows:
+            for one in (*rows, *failures):
                 write(one)
-    store.files.delete(path_of("failures", shard, stage="detect"))  # what our detector failed on is detected now
     brought.detections += len(rows)
+
+
+def _failure(frame_id: str, place: str, error: Exception) -> Failure:
+    """Without it the frame would look as if nothing were in it, and captions of it would be checked against that."""
+    said = f"{place} has detections that cannot be used: {error}. Correct them, and import again."
+    return Failure(frame_id=frame_id, stage=DETECT, error=said)
