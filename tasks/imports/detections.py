@@ -100,7 +100,8 @@ def _write(shard: str, named: Named, importer: Importer) -> None:
             failures.append(_failure(frame.frame_id, place, error))
             continue
         rows += [replace(one, frame_id=frame.frame_id) for one in found]
-    digest = hashlib.sha256(json.dumps([asdict(one) for one in (*rows, *failures)]).encode()).hexdigest()
+    told: list[Detection | Failure] = [*rows, *failures]
+    digest = hashlib.sha256(json.dumps([asdict(one) for one in told]).encode()).hexdigest()
     output = store.output(
         [Detection, Failure], stage=IMPORT, shard=shard, version=VERSION, config=_Import(rows=digest),
         inputs=[frames.fingerprint],
@@ -108,7 +109,7 @@ def _write(shard: str, named: Named, importer: Importer) -> None:
     if not output.is_current():
         with output.writer() as write:
             write.notes["labels"] = [*CATEGORIES, *sorted({one.label for one in rows} - CATEGORIES.keys())]
-            for one in (*rows, *failures):
+            for one in told:
                 write(one)
     brought.detections += len(rows)
 
