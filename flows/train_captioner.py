@@ -1,21 +1,22 @@
 """references -> samples -> an adapter, stage by stage -> scores without and with it, on movies that it never saw."""
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import Task, flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.caption_detected import caption_detected, end_run
 from flows.caption_movies import THREADS
 from flows.caption_store import detected_shards
-from flows.escape_markdown import as_code
+from flows.escape_markdown import as_cell, as_code
 from flows.hold_devices import slots
 from flows.name_runs import name_training_run
 from flows.publish_artifacts import publish as publish_artifact
+from flows.publish_report import MOST_LEFT_OUT, Row
 from flows.read_configuration import PipelineConfig
 from flows.read_recipe import read_recipe
 from flows.run_state import start_on_store
@@ -23,12 +24,14 @@ from flows.show_steps import told_steps
 from flows.steps import POLICY
 from flows.stop_gently import pieces
 from flows.train_worker import launch
+from storage.errors import ParametersError
 from storage.store import Store, TableRef
 from storage.training_tables import AdapterScore
 from tasks.accelerator import pick_device
 from tasks.adapters import CARD, CURVE, adapter_scores, record_adapter
 from tasks.checkpoints import find_checkpoint
 from tasks.errors import ReferencesError
+from tasks.imported_movies import Brought
 from tasks.imports import import_data
 from tasks.plot_style import check_matplotlib
 from tasks.training.dataset import SampleFile
@@ -56,6 +59,10 @@ class TrainingReport:
     movies: dict[str, int]
     scores: list[AdapterScore]
     merged: str | None = None
+    unused: int = 0
+    """Rows of the datasets given as references that could not be used."""
+    unused_rows: list[str] = field(default_factory=list)
+    """The first MOST_LEFT_OUT of them, with their reason."""
 
 
 def fit(prepared: Prepared, index: int) -> str:
@@ -95,9 +102,8 @@ def train_captioner(
     """
     settings = named_recipe(read_recipe(recipe), name, sources or [])
     opened = Store(store)
-    check_available(settings.validate.metric)
-    check_matplotlib()  # for the picture at the end
-    bring(references or [], opened)
+    check_training(settings, merge=merge)
+    brought = bring(references or [], opened)
     place = Path(folder) if folder else default_folder(opened, settings.caption.name)
     prepared = gather(settings, opened, place)
     get_run_logger().info("samples %s, left out %s", dict(prepared.gathered.samples), dict(prepared.gathered.left_out))
@@ -109,8 +115,19 @@ def train_captioner(
     trained = {"adapter": str(product)} if settings.lora else {"checkpoint": str(product), "revision": None}
     caption_tests(prepared, replace(settings.caption, **trained))
     record(prepared, before, opened)
-    merged = merge_adapter(prepared) if merge and settings.lora else None
-    return publish(prepared, merged)
+    merged = merge_adapter(prepared) if merge else None
+    return publish(prepared, brought, merged)
+
+
+def check_training(recipe: Recipe, *, merge: bool) -> None:
+    """What would stand in the way only at a training's end. Raises ConfigError, MissingExtraError, ParametersError."""
+    check_available(recipe.validate.metric)
+    check_matplotlib()  # for the picture at the end
+    if merge and not recipe.lora:
+        raise ParametersError(
+            f"merge adds an adapter into the checkpoint, and the recipe of {recipe.caption.name!r} trains none: it has "
+            "no [lora]. Leave --merge out: what such a recipe trains is a whole checkpoint already."
+        )
 
 
 def named_recipe(recipe: Recipe, name: str, sources: Sequence[str]) -> Recipe:
@@ -122,8 +139,9 @@ def named_recipe(recipe: Recipe, name: str, sources: Sequence[str]) -> Recipe:
     return recipe
 
 
-def bring(references: Sequence[str], store: Store) -> None:
-    """Import datasets of pictures with captions, whatever format of tasks/imports they have; nothing of none.
+def bring(references: Sequence[str], store: Store) -> Brought:
+    """Import datasets of pictures with captions, whatever format of tasks/imports they have; nothing of none. What they
+    brought, and which of their rows could not be used.
 
     Raises ReferencesError for captions of a store's own frames, with the command that brings those in, and what
     import_data raises.
@@ -134,8 +152,7 @@ def bring(references: Sequence[str], store: Store) -> None:
                 f"{path} has no pictures. Captions of a store's own frames go in with: caption-movies references "
                 f"{path} --store {store.location}; then train without --references."
             )
-    if references:
-        import_data(list(references), store)
+    return import_data(list(references), store) if references else Brought()
 
 
 def caption_tests(prepared: Prepared, caption: Any) -> None:
@@ -160,14 +177,28 @@ def merge_adapter(prepared: Prepared) -> str:
     return str(target)
 
 
-def publish(prepared: Prepared, merged: str | None) -> TrainingReport:
-    """The report, and the artifacts in Prefect: the card, and the loss curve as a picture."""
+def rows_unused(brought: Brought, left_out: Mapping[str, int]) -> list[Row]:
+    """Rows of datasets that could not be used, with place and reason; captions not learnt from, by their fault."""
+    rows: list[Row] = [
+        {"what": "row of the references", "number": 1, "place": as_cell(one.place), "reason": as_cell(one.why)}
+        for one in brought.left_out[:MOST_LEFT_OUT]
+    ]
+    for code, number in sorted(left_out.items()):
+        rows.append({"what": "caption", "number": number, "place": "", "reason": as_cell(code)})
+    return rows
+
+
+def publish(prepared: Prepared, brought: Brought, merged: str | None) -> TrainingReport:
+    """The report, and the artifacts in Prefect: the card, the loss curve as a picture, what was not learnt from."""
     product, gathered = prepared.product, prepared.gathered
     card = (product / CARD).read_text("utf-8")
     curve = f"![Loss by step](data:image/png;base64,{base64.b64encode((product / CURVE).read_bytes()).decode()})"
     about = f"captioner {as_code(prepared.name)} in {as_code(prepared.job.store.location)}"
     publish_artifact("card", lambda key: create_markdown_artifact(card, key, f"The card of {about}"))
     publish_artifact("curve", lambda key: create_markdown_artifact(curve, key, f"The loss of {about}"))
+    rows = rows_unused(brought, gathered.left_out)
+    lost = f"Not learnt from: {brought.lost} rows of the references, {gathered.left_out.total()} captions"
+    publish_artifact("unused", lambda key: create_table_artifact(rows, key, f"{lost}; {about}"))
     return TrainingReport(
         name=prepared.name,
         store=prepared.job.store.location,
@@ -178,4 +209,6 @@ def publish(prepared: Prepared, merged: str | None) -> TrainingReport:
         movies=dict(gathered.movies),
         scores=adapter_scores(prepared.name, prepared.job.store),
         merged=merged,
+        unused=brought.lost,
+        unused_rows=[f"{one.place}: {one.why}" for one in brought.left_out[:MOST_LEFT_OUT]],
     )

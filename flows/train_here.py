@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flows.bring_data import Add
+from flows.bring_data import Add, tell_left_out
 
 if TYPE_CHECKING:
     from flows.train_captioner import TrainingReport
@@ -31,13 +31,15 @@ def add_train(add: Add, store_option: Callable[[argparse.ArgumentParser], None])
 
 
 def _train(options: argparse.Namespace) -> int:
-    print_report(
-        train_here(
-            options.store, options.recipe, options.references, options.name, options.sources, options.folder,
-            merge=options.merge, verbose=options.verbose,
-        )
+    report = train_here(
+        options.store, options.recipe, options.references, options.name, options.sources, options.folder,
+        merge=options.merge, verbose=options.verbose,
     )  # fmt: skip
-    return 0
+    print_report(report)
+    return tell_left_out(
+        report.unused, "row", ("of --references could not be used", "of --references could not be used"),
+        report.unused_rows,
+    )  # fmt: skip
 
 
 def train_here(
@@ -63,9 +65,10 @@ def train_here(
         from flows.choose_server import prefect_server
         from flows.read_recipe import read_recipe
         from flows.show_in_terminal import shown_progress
-        from flows.train_captioner import train_captioner
+        from flows.train_captioner import check_training, train_captioner
 
         settings = read_recipe(recipe)
+        check_training(settings, merge=merge)
         with prefect_server(), shown_progress(verbose=verbose):
             return train_captioner(store, settings, references, name, sources, folder, merge)
 
@@ -77,15 +80,19 @@ def print_report(report: "TrainingReport") -> None:
     print(f"movies    {_counts(report.movies)}; no movie is in two parts")
     print(f"\n{'on the test movies':32} {'before':>9} {'after':>9} {'change':>9}   95 % interval of the change")
     for one in report.scores:
-        if one.difference is not None:
-            between = f"[{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else "-"
-            print(f"{one.metric:32} {one.before:9.3f} {one.after:9.3f} {one.difference:+9.3f}   {between}")
+        between = f"[{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else "-"
+        change = f"{one.difference:+9.3f}   {between}" if one.difference is not None else f"{'-':>9}   {one.reason}"
+        print(f"{one.metric:32} {_value(one.before)} {_value(one.after)} {change}")
     print(f"\ntrained   {report.product}")
     print(f"card      {report.product}/README.md, loss curve in curve.png, tensorboard --logdir {report.folder}")
     if report.merged:
         print(f"merged    {report.merged}")
     print(f'use it    adapter = "{report.name}" in a profile\'s [caption], with --store {report.store}')
     sys.stdout.flush()
+
+
+def _value(value: float | None) -> str:
+    return f"{'-':>9}" if value is None else f"{value:9.3f}"
 
 
 def _counts(values: dict[str, int]) -> str:

@@ -6,18 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from prefect_help import Api
 from training_making import CAPTIONER, copy_of, movie_store, stage
 
+from flows.bring_data import LEFT_OUT
 from flows.command_line import main
 from flows.read_configuration import PipelineConfig
 from flows.read_recipe import read_recipe, recipes
 from flows.run_state import with_named
-from flows.train_captioner import bring, named_recipe, train_captioner
+from flows.train_captioner import TrainingReport, bring, named_recipe, train_captioner
 from flows.train_here import print_report
 from storage import catalog
 from storage.checks import check_store
 from storage.store import Store
+from storage.training_tables import AdapterScore
 from tasks.captioners import CaptionConfig, identify
 from tasks.errors import CheckpointError, ConfigError, ReferencesError, UnknownNameError
 from tasks.export_selection import Wanted
@@ -140,19 +145,34 @@ def _taken_by_name(store: Store, product: Path) -> None:
 
 
 def test_a_dataset_given_as_references_is_brought_in_and_learnt_from(
-    store: Store, tmp_path: Path, written: Path, on_server: None
-) -> None:
-    export(store, "groundcap", str(tmp_path / "dataset"), Wanted(references=("automatic",)))
+    store: Store, tmp_path: Path, written: Path, on_server: None, prefect_environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    dataset, fresh = tmp_path / "dataset", str(tmp_path / "fresh")
+    export(store, "groundcap", str(dataset), Wanted(references=("automatic",)))
+    _add_row_of_no_movie(next(dataset.rglob("*.parquet")))
     one_stage = written.read_text().rpartition("[[stage]]")[0]
     written.write_text(one_stage.replace("epochs = 1", "epochs = 1\nmost_steps = 1"))
-    report = train_captioner(str(tmp_path / "fresh"), str(written), [str(tmp_path / "dataset")])
-    assert report.samples == {"train/automatic": 9, "validation/automatic": 3, "test/automatic": 3}
-    assert report.left_out == {}
-    with catalog.connect(report.store) as connection:
+    assert main(["train", "--recipe", str(written), "--references", str(dataset), "--store", fresh]) == LEFT_OUT
+    said = capsys.readouterr()
+    assert "samples   3 test/automatic, 9 train/automatic, 3 validation/automatic\nleft out  none\n" in said.out
+    assert "caption-movies: 1 row of --references could not be used:\n    " in said.err
+    assert " row 16: column id is 'x', not <movie>_<rest>" in said.err
+    found = Api(prefect_environment).ask("artifacts/filter", artifacts={"key": {"any_": ["train-captioner-unused"]}})
+    ((row,),) = (json.loads(one["data"]) for one in found if fresh in one["description"])
+    assert (row["what"], row["number"]) == ("row of the references", 1)
+    assert "column id is 'x', not <movie>_<rest>" in row["reason"]
+    with catalog.connect(fresh) as connection:
         movies = connection.sql("select count(*) from movies where movie_id like 'groundcap%'").fetchall()
         frames = connection.sql("select frames from adapter_scores where metric = 'cider_d'").fetchall()
     assert (movies, frames) == ([(5,)], [(3,)])
-    assert check_store(report.store) == []
+    assert check_store(fresh) == []
+
+
+def _add_row_of_no_movie(file: Path) -> None:
+    table = pq.read_table(file)
+    bad = table.to_pylist()[0] | {"id": "x"}
+    pq.write_table(pa.concat_tables([table, pa.Table.from_pylist([bad], table.schema)]), file)
 
 
 def test_a_folder_is_gone_on_with_only_by_what_it_began_with(store: Store, tmp_path: Path, written: Path) -> None:
@@ -227,6 +247,26 @@ def test_the_command_says_what_is_wrong_at_once(
 ) -> None:
     assert main(["train", "--recipe", "groundcab", "--store", store.location]) == 2
     assert "Did you mean 'groundcap'" in capsys.readouterr().err
+
+
+def test_without_an_adapter_there_is_nothing_to_merge(
+    store: Store, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.write_text(RECIPE.replace(RECIPE[RECIPE.index("[lora]") : RECIPE.index("[data]")], ""))
+    new = tmp_path / "new"
+    assert main(["train", "--recipe", str(written), "--store", str(new), "--merge"]) == 2
+    assert "the recipe of 'tiny' trains none: it has no [lora]. Leave --merge out" in capsys.readouterr().err
+    assert not new.exists()
+
+
+def test_a_metric_without_a_difference_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    both = AdapterScore(
+        adapter="tiny", metric="spice", higher_is_better=True, before=0.25, before_low=None, before_high=None,
+        after=None, after_low=None, after_high=None, difference=None, low=None, high=None, p_value=None, frames=3,
+        reason="spice needs the CoreNLP models",
+    )  # fmt: skip
+    print_report(TrainingReport("tiny", "s", "f", "p", {}, {}, {}, [both]))
+    assert re.search(r"^spice +0\.250 +- +- +spice needs the CoreNLP models$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_references_that_are_no_dataset_name_the_command_for_them(tmp_path: Path) -> None:
