@@ -1,18 +1,21 @@
 """What checkpoints are compared by, and the small things that look on while a run goes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rows import detection
-from training_making import CAPTIONER, movie_store, pixtral_recipe
+from training_making import CAPTIONER, copy_of, movie_store, pixtral_recipe
 from transformers import TrainerControl, TrainerState
 
 from storage.store import Store
+from storage.tables import Detection, Failure, Row
 from storage.training_tables import Adapter, AdapterScore
 from tasks import trainables
+from tasks.errors import ConfigError
 from tasks.training.dataset import Pictures, SampleFile
 from tasks.training.features import Features, write_features
 from tasks.training.model_card import model_card
@@ -53,6 +56,41 @@ def test_captions_that_cite_and_say_what_is_there_are_worth_more(file: SampleFil
     assert best["faults_per_caption"] == 0 < worst["faults_per_caption"]
     assert worst["validation"] == worst["grounding_f1"] == 0
     assert judge(frames, good, "cider")["validation"] == pytest.approx(10.0)
+
+
+def test_frames_of_which_nothing_is_known_are_none_in_which_nothing_is(
+    store: Store, file: SampleFile, tmp_path: Path
+) -> None:
+    store = copy_of(store, tmp_path)
+    every = ValidateConfig(frames=100)
+    first, second, *others = choose_frames(store, file, Pictures(store), ["automatic"], every).asked
+    assert all(one.detections for one in (first, second, *others))
+    sample = file[first.number]
+    shard = sample.path.removeprefix("frames/movie_id=").removesuffix(".parquet")
+    frames = store.ref("frames", shard)
+    assert frames
+    found = [one for asked in (second, *others) for one in asked.detections or ()]
+    lost = Failure(frame_id=sample.frame_id, stage="detect", error="no memory")
+    _detect(store, shard, [*found, lost], frames.fingerprint)
+    chosen = choose_frames(store, file, Pictures(store), ["automatic"], every)
+    assert [one.detections for one in chosen.asked[:2]] == [None, second.detections]
+    objects = [one.detections[0] if one.detections else None for one in chosen.asked]
+    texts = [f'<gdo class="{one.label}" {one.object_id}>it</gdo>' if one else "" for one in objects]
+    known = [len(one.detections) for one in chosen.asked if one.detections]
+    f1 = sum(2 / (1 + number) for number in known) / len(known)  # one of so many is cited, rightly
+    assert judge(chosen, texts, "grounded")["grounding_f1"] == pytest.approx(f1)
+    _detect(store, shard, [*found], "frames that are gone")
+    with pytest.raises(ConfigError, match=r"none of the validation frames as they are now\. Run `caption-movies"):
+        choose_frames(store, file, Pictures(store), ["automatic"], every)
+    assert not choose_frames(store, file, Pictures(store), ["automatic"], replace(every, metric="cider")).labels
+
+
+def _detect(store: Store, shard: str, rows: list[Row], frames: str) -> None:
+    """Put other detections in the place of those of a shard."""
+    output = store.output([Detection, Failure], stage="detect", shard=shard, version=1, config=None, inputs=[frames])
+    with output.writer() as write:
+        for row in rows:
+            write(row)
 
 
 def test_sacrebleu_takes_frames_with_different_numbers_of_references(file: SampleFile) -> None:

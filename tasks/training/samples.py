@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from storage.partial_reads import frame_facts
-from storage.store import Store
+from storage.store import DETECT, Store
 from storage.tables import Detection, Failure, Reference
 from tasks import prompts
 from tasks.caption_check import check
@@ -126,6 +126,25 @@ def _check_enough(found: Gathered, recipe: Recipe) -> None:
             raise ReferencesError(f"no caption is left for {part}; left out: {left}. Give that part more movies.")
 
 
+def detections_of(store: Store, shard: str, frames: str, wanted: set[str]) -> dict[str, list[Detection]] | None:
+    """Of the wanted frames of a shard, in prompt order, without masks; not of those that detection failed on.
+
+    `frames` is the fingerprint of the shard's frames: None where nothing was detected in the frames as they are now.
+    """
+    ref = store.ref("detections", shard)
+    footer = store.footer(ref.path) if ref else None
+    if not ref or not footer or frames not in footer.inputs:
+        return None
+    found: dict[str, list[Detection]] = {frame_id: [] for frame_id in wanted}
+    failed = store.ref("failures", shard, stage=DETECT)
+    for failure in store.read(failed, Failure) if failed else ():
+        found.pop(failure.frame_id, None)
+    for one in store.read(ref, Detection, batch_size=256):
+        if one.frame_id in found:
+            found[one.frame_id].append(replace(one, mask=None))
+    return {frame_id: sorted(some, key=lambda one: one.object_index) for frame_id, some in found.items()}
+
+
 @dataclass(frozen=True)
 class _Gathering:
     store: Store
@@ -143,7 +162,7 @@ class _Gathering:
             wanted = [(frame_id, *where) for frame_id, where in here.items() if frame_id in told]
             if not frames or not wanted:
                 continue
-            found = self._detections(shard, frames.fingerprint, {frame_id for frame_id, *_ in wanted})
+            found = detections_of(self.store, shard, frames.fingerprint, {frame_id for frame_id, *_ in wanted})
             rows = [
                 row
                 for frame_id, number, height, width in wanted
@@ -167,21 +186,6 @@ class _Gathering:
         """frame_id to (row, height, width)."""
         read = frame_facts(self.store.files, path)
         return {one.frame_id: (number, one.height, one.width) for number, one in enumerate(read)}
-
-    def _detections(self, shard: str, frames: str, wanted: set[str]) -> dict[str, list[Detection]] | None:
-        """By frame, in prompt order; None where nothing was detected in the frames as they are now."""
-        ref = self.store.ref("detections", shard)
-        footer = self.store.footer(ref.path) if ref else None
-        if not ref or not footer or frames not in footer.inputs:
-            return None
-        found: dict[str, list[Detection]] = {frame_id: [] for frame_id in wanted}
-        failed = self.store.ref("failures", shard, stage="detect")
-        for failure in self.store.read(failed, Failure) if failed else ():
-            found.pop(failure.frame_id, None)
-        for one in self.store.read(ref, Detection, batch_size=256):
-            if one.frame_id in found:
-                found[one.frame_id].append(replace(one, mask=None))
-        return {frame_id: sorted(some, key=lambda one: one.object_index) for frame_id, some in found.items()}
 
     def _row(
         self,

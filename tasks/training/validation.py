@@ -3,13 +3,14 @@
 Not its loss on what people wrote: a model can say well what comes next and still cite what is not there.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from storage.store import Store
+from storage.store import Store, path_of
 from storage.tables import Detection
 from tasks import tags
 from tasks.caption_check import check
@@ -20,11 +21,14 @@ from tasks.metrics import Cited, Pair, cider, grounding
 from tasks.object_naming import clean_label
 from tasks.training.dataset import Pictures, SampleFile
 from tasks.training.recipes import ValidateConfig
+from tasks.training.samples import detections_of
 from tasks.training.splits import VALIDATION
 
 AT_ONCE = 32
 """Pictures in memory."""
 JAVA_SECONDS = 600.0
+GROUNDED = "grounded"
+"""The metric that detections are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class Asked:
 
     number: int
     """Of one of its samples."""
-    detections: Sequence[Detection]
+    detections: Sequence[Detection] | None
+    """In prompt order; None where detection failed, or was in other frames than those that stand there now."""
     references: tuple[str, ...]
     """Plain."""
 
@@ -61,29 +66,39 @@ class ValidationFrames:
         sample = self.file[one.number]
         return CaptionRequest(
             frame_id=sample.frame_id, frame_number=number, candidate=0, image=self.pictures(sample),
-            detections=one.detections, prompt=sample.prompt, seed=0,
+            detections=one.detections or (), prompt=sample.prompt, seed=0,
         )  # fmt: skip
 
 
 def choose_frames(
     store: Store, file: SampleFile, pictures: Pictures, sources: Sequence[str], config: ValidateConfig
 ) -> ValidationFrames:
-    """Frames spread evenly over the validation samples of a stage's sources; of all sources where it has none there."""
+    """Frames spread evenly over the validation samples of a stage's sources; of all sources where it has none there.
+
+    Raises ConfigError where grounding is to be judged, and what is in the frames is known of none.
+    """
     numbers = file.numbers(VALIDATION, sources)
     frames = file.frames((numbers if len(numbers) else file.numbers(VALIDATION)).tolist())
     ids = sorted(frames)
     step = max(1.0, len(ids) / config.frames)
     chosen = [ids[int(place * step)] for place in range(min(len(ids), config.frames))]
-    shards = sorted({_shard(file[frames[frame_id][0]].path) for frame_id in chosen})
-    found, labels = _detections(store, shards, set(chosen))
+    by_shard: dict[str, set[str]] = defaultdict(set)
+    for frame_id in chosen:
+        by_shard[_shard(file[frames[frame_id][0]].path)].add(frame_id)
+    found, labels = _detections(store, by_shard)
     asked = [
         Asked(
             number=frames[frame_id][0],
-            detections=sorted(found.get(frame_id, []), key=lambda one: one.object_index),
+            detections=found.get(frame_id),
             references=tuple(tags.strip(file[number].text) for number in frames[frame_id]),
         )
         for frame_id in chosen
     ]
+    if config.metric == GROUNDED and not found:
+        raise ConfigError(
+            f"validation by {GROUNDED} needs detections, and there are none of the validation frames as they are now. "
+            "Run `caption-movies caption` or `run` on them, or set [validate] metric = 'cider'."
+        )
     return ValidationFrames(file=file, pictures=pictures, asked=asked, labels=labels)
 
 
@@ -91,18 +106,17 @@ def _shard(path: str) -> str:
     return path.removeprefix("frames/movie_id=").removesuffix(".parquet")
 
 
-def _detections(
-    store: Store, shards: Sequence[str], wanted: set[str]
-) -> tuple[dict[str, list[Detection]], frozenset[str]]:
+def _detections(store: Store, wanted: Mapping[str, set[str]]) -> tuple[dict[str, list[Detection]], frozenset[str]]:
+    """Of the wanted frames by shard, those that they are known of; and what the detector can say."""
     found: dict[str, list[Detection]] = {}
     labels: set[str] = set()
-    for shard in shards:
-        if ref := store.ref("detections", shard):
-            footer = store.footer(ref.path)
+    for shard, frame_ids in sorted(wanted.items()):
+        frames = store.ref("frames", shard)
+        some = detections_of(store, shard, frames.fingerprint, frame_ids) if frames else None
+        if some is not None:
+            footer = store.footer(path_of("detections", shard))
             labels |= set(map(clean_label, footer.notes.get("labels", []) if footer else []))
-            for one in store.read(ref, Detection, batch_size=256):
-                if one.frame_id in wanted:
-                    found.setdefault(one.frame_id, []).append(replace(one, mask=None))
+            found |= some
     return found, frozenset(labels or {one.label for some in found.values() for one in some})
 
 
@@ -127,7 +141,7 @@ def judge(frames: ValidationFrames, texts: Sequence[str], metric: str) -> dict[s
         value = _sacrebleu([tags.strip(text) for text in texts], references)
         return {"validation": value, "sacrebleu": value}
     values = {"cider_d": _cider(texts, references)}
-    if metric == "grounded":
+    if metric == GROUNDED:
         values |= _grounding(frames, texts)
     values["validation"] = values["cider_d"] + values.get("grounding_f1", 0.0)
     return values
@@ -152,8 +166,13 @@ def _cider(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
 
 def _grounding(frames: ValidationFrames, texts: Sequence[str]) -> dict[str, float]:
+    """Means over the frames whose detections are known: of the others nobody can say what a caption may cite."""
     f1 = faults = 0.0
+    known = 0
     for one, text in zip(frames.asked, texts, strict=True):
+        if one.detections is None:
+            continue
+        known += 1
         found = len(check(text, one.detections).violations) if text else 0
         cited = Cited(
             parsed=tags.parse(text), detections=one.detections, labels=frames.labels, consistent=not found,
@@ -161,7 +180,7 @@ def _grounding(frames: ValidationFrames, texts: Sequence[str]) -> dict[str, floa
         )  # fmt: skip
         f1 += grounding.each(cited)["grounding_f1_strict"]
         faults += found
-    return {"grounding_f1": f1 / len(texts), "faults_per_caption": faults / len(texts)}
+    return {"grounding_f1": f1 / known, "faults_per_caption": faults / known}
 
 
 def validator(
