@@ -5,6 +5,7 @@ object store: written locally first, sent under a temporary name, moved to its o
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -146,6 +147,24 @@ class Files:
         except FileNotFoundError:  # a filesystem with real folders
             self.filesystem.create_dir(full.rpartition("/")[0], recursive=True)
             return self.filesystem.open_output_stream(full)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Others who want to be alone in a folder wait meanwhile: for what is read, changed and written back.
+
+        Not so on an object store, or on a network's filesystem without locks: there the last one to write wins.
+        """
+        if not self.is_local:
+            yield
+            return
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # no locks there
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)  # which ends the lock, as does the end of the process
 
     def probe(self) -> None:
         """Write and delete a small file. Raises StoreError when nothing can be written there, with the reason."""

@@ -201,13 +201,14 @@ def _shown(problems: Sequence[str]) -> str:
 
 
 def _write(rows: Sequence[_Row], captions: Mapping[str, Caption], store: Store) -> list[TableRef]:
-    """A file per captioner, movie and rater, with what stood there before."""
+    """A file per captioner, movie and rater, with what stood there before, also of imports at the same time."""
     groups: dict[tuple[str, str, str], list[Judgement]] = defaultdict(list)
     for row in rows:
         caption = captions[row.caption_id]
         movie_id = caption.frame_id.rpartition("_")[0]
         groups[caption.captioner, movie_id, row.rater] += _judgements(row, caption)
-    return [_merge(*key, judgements, store) for key, judgements in sorted(groups.items())]
+    with store.files.alone():
+        return [_merge(*key, judgements, store) for key, judgements in sorted(groups.items())]
 
 
 def _judgements(row: _Row, caption: Caption) -> Iterator[Judgement]:

@@ -1,6 +1,7 @@
 """People's ratings from CSV: into the table of judgements, with every bad cell named."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pipeline_help import files_of
 from flows.command_line import main
 from storage.checks import check_store
 from storage.store import Store
+from tasks.criteria import CRITERIA
 from tasks.errors import ConfigError, RatingsError
 from tasks.judgements import judge_captions
 from tasks.raters import text_digest
@@ -65,6 +67,16 @@ def test_a_later_file_replaces_what_it_says_and_nothing_else(store: Store, tmp_p
     before = files_of(Path(store.location))
     given(store, tmp_path, f"caption_id,overall\n{ONE},2\n", "ann")
     assert files_of(Path(store.location)) == before, "written again without need"
+
+
+def test_imports_of_one_rater_at_the_same_time_lose_nothing(store: Store, tmp_path: Path) -> None:
+    told = [(caption_id, criterion) for caption_id in (ONE, TWO) for criterion in CRITERIA]
+    paths = [tmp_path / f"{number}.csv" for number in range(len(told))]
+    for path, (caption_id, criterion) in zip(paths, told, strict=True):
+        path.write_text(f"caption_id,{criterion}\n{caption_id},3\n")
+    with ThreadPoolExecutor(len(told)) as pool:
+        list(pool.map(lambda path: import_ratings(str(path), store, "ann"), paths))
+    assert scores(store) == {("ann", caption_id, criterion): 3.0 for caption_id, criterion in told}
 
 
 def test_bad_cells_are_named_by_line_and_column_and_nothing_is_imported(store: Store, tmp_path: Path) -> None:
