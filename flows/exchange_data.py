@@ -82,6 +82,8 @@ def _import(options: argparse.Namespace) -> int:
     print(f"references  {references or 'none'}")
     for what, number in sorted(brought.notes.items()):
         print(f"not taken   {number} {what}")
+    for movie_id in brought.removed:
+        print(f"removed     {movie_id}, a part that the dataset has no more")
     print(f"store       {options.store}")
     if brought.undetected:
         print(

@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from itertools import chain, count, groupby, islice, takewhile
 from operator import itemgetter
 
 from PIL import Image as Pillow
@@ -24,7 +24,7 @@ from tasks.coco_panoptic import LABELS
 from tasks.errors import ConfigError
 from tasks.export_samples import picture_kind
 from tasks.frame_work import UNREADABLE
-from tasks.movie_rows import delete_shards
+from tasks.movie_rows import delete_movie, delete_shards
 from tasks.object_naming import clean_label
 from tasks.reference_files import Bad
 from tasks.references import write_references
@@ -73,6 +73,8 @@ class Brought:
     """The first of them."""
     undetected: int = 0
     """Frames without detections of the dataset's own."""
+    removed: list[str] = field(default_factory=list)
+    """Movies that an import before this one made of what the dataset holds no more, by movie_id."""
     notes: Counter[str] = field(default_factory=Counter)
     """What else was not taken, as it cannot be, by its name."""
 
@@ -162,6 +164,15 @@ class Importer:
             bring_movie(
                 movie_id_of(self.name, group, self._parts[group]), group, part, self.store, self.name, self.brought
             )
+
+    def finish(self) -> None:
+        """Delete the parts that groups had in an import before this one and have no more."""
+        for group, parts in self._parts.items():
+            more = (movie_id_of(self.name, group, part) for part in count(parts + 1))
+            old = list(takewhile(lambda movie_id: self.store.files.exists(path_of("movies", movie_id)), more))
+            for movie_id in reversed(old):  # killed, the next import sees the others: none is missing between them
+                delete_movie(movie_id, self.store)
+            self.brought.removed += old
 
     def _told(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
         for picture in pictures:

@@ -1,9 +1,10 @@
 """A movie's row: what is said of it when its last shard is done, and the tidying that belongs to it."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from storage.store import Output, Store
+from storage.store import MENDED, Output, Store, path_of
 from storage.tables import BY_CAPTIONER, TABLES, Movie
 from tasks.decoding import OpenMovie
 from tasks.movie_files import MovieFile, id_of_path
@@ -82,14 +83,28 @@ def delete_shards(movie_id: str, first: int, store: Store) -> None:
     old = [path for path in store.files.under(f"frames/movie_id={movie_id}") if int(_stem(path)) >= first]
     if not old:
         return
-    stale = {f"movie_id={movie_id}/{_stem(path)}.parquet" for path in old}
-    tables = [*sorted(set(TABLES) - {"frames", "movies", "stage_runs"}), "frames"]
-    for table in tables:
+    stale = {_stem(path) for path in old}
+    for path in _files_of(movie_id, store):
+        table, name = path.partition("/")[0], _stem(path)
+        by_shard = name.rpartition("@")[2] if table == "judgements" and "@" in name else name.removesuffix(MENDED)
+        if by_shard in stale:
+            store.files.delete(path)
+
+
+def delete_movie(movie_id: str, store: Store) -> None:
+    """Delete all that the store has of a movie; its row last, so that a killed clean-up is seen again."""
+    for path in _files_of(movie_id, store):
+        store.files.delete(path)
+    store.files.delete(path_of("movies", movie_id))
+
+
+def _files_of(movie_id: str, store: Store) -> Iterator[str]:
+    """A movie's files of every table, but its row and what was logged of work on it; its frames last."""
+    for table in [*sorted(set(TABLES) - {"frames", "movies", "stage_runs"}), "frames"]:
         deep = table in BY_CAPTIONER or table == "failures"
-        below = store.files.under(table if deep else f"{table}/movie_id={movie_id}")
-        for path in below:
-            if path.split("/", 2 if deep else 1)[-1] in stale:
-                store.files.delete(path)
+        for path in store.files.under(table if deep else f"{table}/movie_id={movie_id}"):
+            if f"movie_id={movie_id}" in path.split("/"):
+                yield path
 
 
 def _stem(path: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import PIL.Image
 import pytest
 from exchange_making import AT_FAULT, GOOD, HEIGHT, WIDTH, fill, picture
 from pipeline_help import files_of, scripted_profile
-from rows import asked
+from rows import asked, caption, frame, write
 
 from flows.command_line import main
 from storage import catalog
@@ -25,6 +26,7 @@ from tasks.exports import export
 from tasks.frame_work import decode
 from tasks.imports import Options, import_data
 from tasks.imports.webdataset import PICKLED
+from tasks.movie_rows import delete_shards
 
 
 @pytest.fixture
@@ -107,6 +109,48 @@ def test_large_folders_are_several_movies(store: Store, tmp_path: Path, monkeypa
         ("big_many", 2), ("big_many--2", 2), ("big_many--3", 1)
     ]  # fmt: skip
     assert check_store(store.location) == []
+
+
+def test_parts_of_a_folder_that_shrank_do_not_stay(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(imported_movies, "PART_FRAMES", 1)
+    top = tmp_path / "many"
+    top.mkdir()
+    for number in range(4):
+        (top / f"{number}.jpg").write_bytes(picture(number))
+        (top / f"{number}.txt").write_text("A man.")
+    ask = ["import", str(top), "--store", store.location]
+    assert main(ask) == 0
+    for movie in ("images_many--3", "images_many--30", "images_other"):
+        write(store, [caption(f"{movie}_000000", captioner="demo")], f"{movie}/00000", captioner="demo")
+    assert "removed" not in capsys.readouterr().out
+    (top / "2.jpg").unlink()
+    (top / "3.jpg").unlink()
+    assert main(ask) == 0
+    said = capsys.readouterr().out
+    assert re.findall("^removed +(.*),", said, re.MULTILINE) == ["images_many--3", "images_many--4"]
+    assert asked(store, "select movie_id from movies order by 1") == [("images_many",), ("images_many--2",)]
+    assert not [path for path in store.files.under("") if "movie_id=images_many--3/" in path]
+    assert len(store.files.under("captions")) == 2, "of other movies"
+    assert len(store.files.under("references")) == 2
+
+
+def test_of_a_movie_that_shrank_what_replaced_captions_and_what_models_said_of_them_goes_too(store: Store) -> None:
+    kept = []
+    for number in (0, 1):
+        write(store, [frame(number)], f"mabc/0000{number}")
+        for path in (f"captions/captioner=a/movie_id=mabc/0000{number}-mended.parquet",
+                     f"judgements/captioner=a/movie_id=mabc/judge@0000{number}.parquet"):  # fmt: skip
+            with store.files.replacing(path) as (draft,):
+                draft.write_bytes(b"")
+            kept += [path] if number == 0 else []
+    person = "judgements/captioner=a/movie_id=mabc/ann.parquet"
+    with store.files.replacing(person) as (draft,):
+        draft.write_bytes(b"")
+    delete_shards("mabc", 1, store)
+    left = [path for path in store.files.under("") if not path.startswith("stage_runs")]
+    assert left == sorted([*kept, person, "frames/movie_id=mabc/00000.parquet"])
 
 
 def test_what_cannot_be_read_is_left_out_and_named(

@@ -77,6 +77,7 @@ def import_data(
     importer = Importer(store, name or chosen, tell)
     check_name(importer.name)
     module.bring(paths, importer, options or Options())
+    importer.finish()
     brought = importer.brought
     if not brought.frames:
         first = brought.left_out[0] if brought.left_out else None
