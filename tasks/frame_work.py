@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from storage.tables import Frame
 from tasks.errors import CaptionMoviesError, TransientError
@@ -39,7 +40,7 @@ def decode_picture(content: bytes) -> NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"))
     except UNREADABLE as error:
         raise PictureError(
-            f"the frame's picture cannot be decoded ({reason(error)}). Extract the frames again."
+            f"the frame's picture cannot be decoded ({why_unreadable(error)}). Extract the frames again."
         ) from error
 
 
@@ -70,6 +71,11 @@ def work_in_batches(
                 log.warning("a batch of %d frames failed (%s); working on each alone", len(batch), reason(error))
                 work_in_batches(batch, work, give_up, 1)
     return at_once
+
+
+def why_unreadable(error: Exception) -> str:
+    """What Pillow says of bytes that are no picture (UNREADABLE), without an address in memory: it differs by run."""
+    return "of no format that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from storage.store import Store
 from storage.tables import Box, Detection
 from tasks.coco_panoptic import THINGS
 from tasks.errors import ReferencesError
-from tasks.frame_work import UNREADABLE
+from tasks.frame_work import UNREADABLE, why_unreadable
 from tasks.given_files import cannot_open
 from tasks.imported_detections import check_box
 from tasks.imported_movies import CATEGORIES, OTHER, Brought, Picture, bring_movie, check_name
@@ -127,7 +127,7 @@ def _row(said: Mapping[str, Any]) -> Picture:
         with Pillow.open(io.BytesIO(picture)) as opened:
             width, height = opened.size
     except UNREADABLE as error:
-        raise ValueError(f"column image is no picture ({error})") from error
+        raise ValueError(f"column image is no picture ({why_unreadable(error)})") from error
     caption = caption_text(said["caption"], "column caption")
     if said["human_annotated"] is None:
         raise ValueError("column human_annotated is null")

@@ -16,14 +16,14 @@ from itertools import chain, count, groupby, islice, takewhile
 from operator import itemgetter
 
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
 from storage.store import IMPORT, Store, path_of
 from storage.tables import Detection, Failure, Frame, Image, Movie, Shot
 from tasks.coco_panoptic import LABELS
 from tasks.errors import ConfigError
 from tasks.export_samples import picture_kind
-from tasks.frame_work import UNREADABLE
+from tasks.frame_work import UNREADABLE, why_unreadable
 from tasks.movie_rows import delete_movie, delete_shards
 from tasks.object_naming import clean_label
 from tasks.reference_files import Bad
@@ -129,10 +129,8 @@ def readable(content: bytes, *, upright: bool = True) -> tuple[bytes, int, int]:
             packed = io.BytesIO()
             straight.convert("RGB").save(packed, "PNG")
             return packed.getvalue(), *straight.size
-    except UnidentifiedImageError as error:  # its own words name an object in memory
-        raise ValueError("it is no picture of a format that can be read") from error
     except UNREADABLE as error:
-        raise ValueError(f"it is no picture ({error})") from error
+        raise ValueError(f"it is no picture ({why_unreadable(error)})") from error
 
 
 def movie_id_of(name: str, group: str, part: int = 1) -> str:

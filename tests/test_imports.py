@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_left_out_and_named(
     (top / "a.txt").write_bytes(b"\xff\xfe\xff")
     assert main(["import", str(top), "--store", store.location]) == 3
     said = capsys.readouterr()
-    assert f"{top}/x.jpg: it is no picture of a format that can be read\n" in said.err
+    assert f"{top}/x.jpg: it is no picture (of no format that can be read)\n" in said.err
     assert f"{top}/a.JPG: its caption a.txt is no UTF-8" in said.err
     assert "frames      2, 0 detections" in said.out
     assert "detects in 2 frames, too" in said.out

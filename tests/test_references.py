@@ -326,7 +326,7 @@ def test_rows_of_the_dataset_that_cannot_be_used_are_named_with_their_column(sto
     bad: list[tuple[dict[str, Any], str]] = [
         ({"id": "tt7"}, "column id is 'tt7'"),
         ({"image": {"bytes": None, "path": "a.jpg"}}, "column image has no bytes"),
-        ({"image": {"bytes": b"no picture", "path": None}}, "column image is no picture"),
+        ({"image": {"bytes": b"no picture", "path": None}}, "column image is no picture (of no format"),
         ({"caption": "<b> "}, "column caption is empty"),
         ({"human_annotated": None}, "column human_annotated is null"),
         ({"detections": [{"id": 0, "label": "cat", "score": 0.9, "box": box}]}, r"detections[0].box is"),
