@@ -314,7 +314,8 @@ def test_importing_the_same_again_writes_nothing_and_other_rows_replace(store: S
     assert len(store.files.under("frames")) == 2
     import_groundcap([dataset(tmp_path, [row("tt7_0", human_annotated=True)])], store)
     assert [path for path in store.files.under("") if "stage_runs" not in path] == [
-        "detections/movie_id=groundcap_tt7/00000.parquet", "frames/movie_id=groundcap_tt7/00000.parquet",
+        "detections/movie_id=groundcap_tt7/00000.parquet",
+        "failures/stage=detect/movie_id=groundcap_tt7/00000.parquet", "frames/movie_id=groundcap_tt7/00000.parquet",
         "movies/groundcap_tt7.parquet", "references/movie_id=groundcap_tt7/human.parquet",
         "shots/movie_id=groundcap_tt7/00000.parquet",
     ]  # fmt: skip
