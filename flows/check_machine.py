@@ -4,8 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 UNFIT = 1
 WIDTH = 15
 """Of the column of subjects."""
+NAMED = ("captioner", "adapter")
+"""Models that a training on the store may have given a name (flows/run_state.py, with_named)."""
 
 
 def add_doctor(add: Add, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -78,10 +80,20 @@ def checks(config: "PipelineConfig", location: str) -> dict[str, Check]:
     }
     if config.detect.backend == "detectron2":
         found["detectron2"] = libraries.detectron2
-    found |= {one.what: partial(models.model, one) for one in wanted_models(config)}
+    found |= {one.what: partial(_model, one, location) for one in wanted_models(config)}
     if config.caption.server:
         found["server"] = partial(models.server, config.caption)
     return found | {"Prefect": check_prefect}
+
+
+def _model(wanted: "Wanted", location: str) -> Iterator[Finding]:
+    """One model; where a training on this store gave it its name, the folder that a run takes for it."""
+    from storage.store import Store
+    from tasks.adapter_names import named_adapter
+    from tasks.doctor import models
+
+    row = named_adapter(wanted.source, Store(location)) if wanted.what in NAMED else None
+    yield from models.model(replace(wanted, source=row.path) if row else wanted)
 
 
 def needed_extras(config: "PipelineConfig") -> set[str]:

@@ -13,6 +13,7 @@ from storage.parquet import TableWriter
 from storage.store import Store
 from storage.tables import Metric, Score, StageRun, Summary
 from storage.training_tables import Adapter, AdapterScore, TrainingPoint
+from tasks.checkpoints import digest_of
 
 FRAMES = 60
 BAD = ('A <gdo class="dog" dog-9>dog</gdo>.', '<gdo class="cat" person-0>A man</gdo> and <gdo class="dog">a dog</gdo>.')
@@ -110,8 +111,10 @@ def _write_log(store: Store, log: Sequence[StageRun]) -> None:
         table.close({})
 
 
-def write_training(store: Store, adapter: str, stages: Sequence[str] = ("automatic", "human")) -> None:
-    """The log of a training of several stages."""
+def write_training(
+    store: Store, adapter: str, stages: Sequence[str] = ("automatic", "human"), path: str = "/x"
+) -> None:
+    """The log of a training of several stages, and its product at a path."""
     steps, points = 120, []
     for place, stage in enumerate(stages):
         for step in range(10, steps + 1, 10):
@@ -124,8 +127,9 @@ def write_training(store: Store, adapter: str, stages: Sequence[str] = ("automat
                 for name, value in values.items()
             ]
     recipe = {"stage": [{"name": stage} for stage in stages]}
+    digest = digest_of(Path(path)) if Path(path).is_dir() else "d"
     row = Adapter(
-        adapter=adapter, kind="adapter", path="/x", digest="d", backend="pixtral", base="b", base_digest="b",
+        adapter=adapter, kind="adapter", path=path, digest=digest, backend="pixtral", base="b", base_digest="b",
         template="groundcap-card", recipe=json.dumps(recipe), data_fingerprint="f", samples="{}", left_out="{}",
         movies="{}", steps=steps * len(stages), test_frames=1,
     )  # fmt: skip

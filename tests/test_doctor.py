@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 from hostile_server import Asked, completion
+from plot_making import write_training
 from server_asking import config
 
 from flows.check_machine import checks, wanted_models
 from flows.check_prefect import check_server, check_settings
 from flows.command_line import main
 from flows.read_configuration import read_configuration
+from storage.store import Store
 from tasks import machine
 from tasks.captioners.server import TRIAL_ANSWER
 from tasks.doctor import Finding, examine, in_units, libraries, models
@@ -100,6 +102,22 @@ def test_models_of_a_profile_are_those_a_run_loads() -> None:
     ]  # fmt: skip
     assert [one.what for one in wanted_models(read_configuration("vllm"))] == ["detector"]
     assert "server" in checks(read_configuration("vllm"), "store")
+
+
+def test_a_name_that_a_training_gave_stands_for_its_folder_as_in_a_run(tmp_path: Path) -> None:
+    store, profile = Store(str(tmp_path / "store")), tmp_path / "own.toml"
+    write_training(store, "mine", path=str(EMBEDDED))
+    profile.write_text('[caption]\nbackend = "pixtral"\ncheckpoint = "mine"\n')
+
+    def look() -> Finding:
+        (found,) = examine({"captioner": checks(read_configuration(str(profile)), store.location)["captioner"]})
+        return found
+
+    assert look().state == "ok"
+    assert str(EMBEDDED) in look().seen
+    write_training(store, "mine", path=str(tmp_path / "gone"))
+    assert look().state == "problem"
+    assert "which is not on this machine" in look().seen
 
 
 class TestModels:
