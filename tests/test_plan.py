@@ -174,6 +174,16 @@ class TestTimes:
         assert "detect" not in known_from_store(ran, slower, config.caption).rates
         assert known_from_store(Store("/nowhere/at/all"), config.detect, config.caption).rates == {}
 
+    def test_a_stage_that_runs_did_over_again_counts_once(self, ran: Store, config: PipelineConfig) -> None:
+        once = known_from_store(ran, config.detect, config.caption).rates["check"].seconds_each
+        for path in ran.files.under("stage_runs"):
+            copy = path.replace("run-1", "run-2")
+            if "check-" in path:
+                Path(ran.files.full(copy)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ran.files.full(path), ran.files.full(copy))
+        twice = known_from_store(ran, config.detect, config.caption).rates["check"]
+        assert twice.seconds_each == pytest.approx(once)
+
     def test_another_movie_is_planned_by_them(self, ran: Store, config: PipelineConfig) -> None:
         known = known_from_store(ran, config.detect, config.caption)
         made = plan([movie_of(CLIPS / "chaplin.mp4")], ran, config)

@@ -1,8 +1,8 @@
 """How long a stage takes, and how many bytes it writes, for a frame: from what this store's own runs took."""
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -75,8 +75,8 @@ def known_from_store(store: Store, detect: DetectConfig, caption: CaptionConfig)
             found.rates[stage] = _asked(mine) if all(work.asking_seconds for work in mine) else _worked(mine)
     captioned = {work.shard: work.frames for work in works if work.stage == "caption" and work.captioner == name}
     later = [work for work in works if work.captioner == name and work.shard in captioned and work.stage in CHECKS]
-    if later and (frames := sum(captioned[shard] for shard in {work.shard for work in later})):
-        found.rates["check"] = Rate(sum(work.seconds for work in later) / frames, how=_of(later))
+    if later := [work for work in later if captioned[work.shard]]:
+        found.rates["check"] = Rate(_each(later, captioned), how=_of(later))
     if sums := [work for work in works if work.stage == "summarise" and work.shard == name]:
         last = max(sums, key=lambda work: work.started_at)
         found.rates["summarise"] = Rate(last.seconds / max(1, sum(captioned.values())), how="the last run here")
@@ -101,6 +101,15 @@ def _asked(works: Sequence[_Work]) -> Rate:
     for work in works:
         loads[work.run_id] = max(loads[work.run_id], work.seconds - work.asking_seconds)
     return Rate(each, sum(loads.values()) / len(loads), _of(works))
+
+
+def _each(works: Sequence[_Work], captioned: Mapping[str, int]) -> float:
+    """Seconds for a frame in every stage once, however often runs did one over again; `captioned`: frames by shard."""
+    seconds, frames = defaultdict[str, float](float), Counter[str]()
+    for work in works:
+        seconds[work.stage] += work.seconds
+        frames[work.stage] += captioned[work.shard]
+    return sum(seconds[stage] / frames[stage] for stage in frames)
 
 
 def _worked(works: Sequence[_Work]) -> Rate:
