@@ -67,9 +67,13 @@ def test_sql_answers_as_table_csv_and_json(store: str, capsys: pytest.CaptureFix
     assert "mabc" in capsys.readouterr().out
 
 
-def test_sql_without_a_query_lists_the_questions(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [80, 160])
+def test_sql_without_a_query_lists_the_questions(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["sql"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert all(name in said and query.question in said for name, query in catalog.queries().items())
 
 
