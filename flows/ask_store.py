@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import duckdb
 
 from flows.bring_data import Add
 from flows.describe_store import describe_store, show_queries
-from flows.show_answers import answer_console, show_answer
+from flows.show_answers import Visible, answer_console, show_answer
 from flows.show_frame import add_show
 from storage import catalog
 from storage.answers import TEXT_FORMATS, write_parquet, write_text
 from storage.errors import ParametersError, StoreError
 from storage.whole_output import appearing
-from tasks.visible_text import visible
 
 TABLE, PARQUET = "table", "parquet"
 FORMATS = (TABLE, *TEXT_FORMATS, PARQUET)
@@ -50,18 +49,20 @@ def add_asking(add: Add, store_option: Callable[[argparse.ArgumentParser], None]
 
 
 def _sql(options: argparse.Namespace) -> int:
+    if options.rows is not None and options.rows < 0:
+        raise ParametersError("--rows is a number of rows, or 0 for all.")
+    if options.query is None and (options.out is not None or options.format == PARQUET):
+        raise ParametersError("there is no question whose answer could be written. Give one, or leave --out away.")
     if options.query is None and sys.stdin.isatty() and sys.stdout.isatty():
-        from flows.open_shell import open_shell
+        from flows.open_shell import Shell, open_shell
 
-        return open_shell(options.store)
+        return open_shell(Shell(options.store, format=options.format, most_rows=options.rows))
     if options.query is None:
         show_queries(answer_console())
         return 0
     wrong = [one for one in options.parameters if "=" not in one]
     if wrong:
         raise ParametersError(f"{wrong[0]!r} is not NAME=VALUE. Put SQL in one pair of quotes.")
-    if options.rows is not None and options.rows < 0:
-        raise ParametersError("--rows is a number of rows, or 0 for all.")
     parameters = dict(one.split("=", 1) for one in options.parameters)
     with catalog.connect(options.store) as store:
         questions = catalog.split(store, options.query)
@@ -95,20 +96,9 @@ def _write(answer: duckdb.DuckDBPyRelation, options: argparse.Namespace) -> int:
         with _binary(options) as target:
             return write_parquet(answer, target)
     if options.out is None:
-        return write_text(answer, options.format, _Visible(sys.stdout) if sys.stdout.isatty() else sys.stdout)
+        return write_text(answer, options.format, Visible(sys.stdout) if sys.stdout.isatty() else sys.stdout)
     with _binary(options) as target, TextIOWrapper(target, encoding="utf-8", newline="") as text:
         return write_text(answer, options.format, text)
-
-
-class _Visible:
-    """A terminal, which nothing that stands in a store steers."""
-
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
-
-    def write(self, text: str, /) -> int:
-        """Write what is visible of it."""
-        return self._terminal.write(visible(text))
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from storage.checks import check_store
 from storage.errors import CaptionMoviesError, ParametersError, UnknownNameError
 from storage.store import code_version
 from tasks.errors import GateSyntaxError
+from tasks.visible_text import visible
 
 if TYPE_CHECKING:
     from flows.report_run import Report
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except CaptionMoviesError as error:
-        print(f"caption-movies: {error}", file=sys.stderr)
+        print(f"caption-movies: {visible(str(error))}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, UnknownNameError | ParametersError | GateSyntaxError) else FAILED
     except BrokenPipeError:
         _speak_to_nobody()

@@ -14,12 +14,13 @@ from rich.text import Text
 
 from flows.complete_sql import Names, in_text, keywords, suggest, without_texts
 from flows.describe_store import show_queries, show_table, show_tables
-from flows.show_answers import MOST_ROWS, answer_console, show_answer
+from flows.show_answers import MOST_ROWS, Visible, answer_console, show_answer
 from storage import catalog
 from storage.answers import TEXT_FORMATS, write_text
 from storage.descriptions import column_names, describe, summaries
 from storage.errors import CaptionMoviesError, ParametersError
 from tasks.errors import MissingExtraError
+from tasks.visible_text import visible
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -82,7 +83,7 @@ class Shell:
                 if self.format == TABLE:
                     rows = show_answer(answer, self.console, self.most_rows).rows
                 else:
-                    rows = write_text(answer, self.format, self.console.file)
+                    rows = write_text(answer, self.format, Visible(self.console.file))
                 if not rows:
                     self.console.print(Text("no rows", style="yellow"))
 
@@ -110,7 +111,8 @@ class Shell:
 
     def _rows(self, words: list[str]) -> None:
         if len(words) != 1 or not words[0].isdecimal():
-            raise ParametersError(f".rows wants a number, 0 for all; it is {self.most_rows or MOST_ROWS} now.")
+            now = MOST_ROWS if self.most_rows is None else self.most_rows
+            raise ParametersError(f".rows wants a number, 0 for all; it is {now} now.")
         self.most_rows = int(words[0])
 
     def _quit(self, words: list[str]) -> None:
@@ -142,13 +144,14 @@ def is_whole(text: str) -> bool:
     return not text.strip() or told.startswith(".") or (told.endswith(";") and not in_text(text.rstrip()))
 
 
-def open_shell(location: str) -> int:
+def open_shell(shell: Shell) -> int:
     """Talk until the user leaves; the exit code. Raises StoreError without a store, MissingExtraError."""
-    with catalog.connect(location) as store:
+    with catalog.connect(shell.location) as store:
         names = _names(column_names(store))
     session = make_session(names, history_file())
-    shell = Shell(location)
-    shell.console.print(Text(f"{location}: {len(names.columns)} tables. .help says what there is, .quit leaves.\n"))
+    shell.console.print(
+        Text(f"{shell.location}: {len(names.columns)} tables. .help says what there is, .quit leaves.\n")
+    )
     converse(shell, session)
     return 0
 
@@ -169,7 +172,7 @@ def converse(shell: Shell, session: "PromptSession[str]") -> None:
         except KeyboardInterrupt:
             shell.console.print(Text("stopped", style="yellow"))
         except CaptionMoviesError as error:
-            shell.console.print(Text(str(error), style="red"))
+            shell.console.print(Text(visible(str(error)), style="red"))
 
 
 def _names(columns: dict[str, list[str]]) -> Names:

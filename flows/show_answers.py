@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 from rich.box import SIMPLE_HEAD
@@ -44,6 +44,17 @@ class Shown:
 
     rows: int
     left_out: int
+
+
+class Visible:
+    """A terminal, which nothing that stands in a store steers."""
+
+    def __init__(self, terminal: IO[str]) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str, /) -> int:
+        """Write what is visible of it."""
+        return self._terminal.write(visible(text))
 
 
 def terminal_width() -> int:

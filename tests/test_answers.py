@@ -199,6 +199,9 @@ def test_wrong_wishes_are_answered_with_the_remedy(
         (["select 1; select 2", "--format", "csv"], "csv holds one answer, and there are 2 questions"),
         (["select 1", "--out", str(tmp_path / "x")], "--format"),
         (["select 1", "--rows", "-1"], "--rows is a number of rows"),
+        (["--rows", "-1"], "--rows is a number of rows"),
+        (["--out", str(tmp_path / "x")], "there is no question"),
+        (["--format", "parquet"], "there is no question"),
     ):
         assert main(["sql", *arguments, "--store", store]) == 2
         assert says in capsys.readouterr().err
@@ -206,6 +209,11 @@ def test_wrong_wishes_are_answered_with_the_remedy(
     assert capsys.readouterr().out.split() == ["a", "1", "b", "2"]
     assert main(["sql", "select 1; select 2", "z=y", "--store", store]) == 2
     assert "unknown: z" in capsys.readouterr().err
+
+
+def test_an_error_that_quotes_a_text_steers_no_terminal(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", "select (chr(27) || '[2J')::int", "--store", store]) == 1
+    assert "'[U+001B][2J'" in capsys.readouterr().err
 
 
 def test_describe_lists_tables_and_explains_one(store: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,18 @@ def test_rows_and_no_rows(store: str) -> None:
     assert "no rows" in said
 
 
+def test_the_number_of_rows_is_told_as_it_is(store: str) -> None:
+    assert "it is 200 now" in talk(store, ".rows x")
+    assert "it is 0 now" in talk(store, ".rows 0", ".rows x")
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "markdown"])
+def test_nothing_in_a_store_steers_the_terminal(form: str, store: str) -> None:
+    said = talk(store, f".format {form}", "select chr(27) || '[2J' as x;", "select (chr(27) || '[2J')::int;")
+    assert "\x1b[2J" not in said
+    assert said.count("[U+001B]") == (1 if form == "json" else 2)  # JSON has its own way: \u001b
+
+
 def test_ctrl_c_drops_the_line_and_ctrl_d_leaves(store: str) -> None:
     said = talk(store, "select 'dropped\x03select 'kept' as said;")
     assert "kept" in said
@@ -244,13 +256,22 @@ def _take_terminal(slave: int) -> None:
 
 
 @pytest.fixture
-def terminal(store: str, tmp_path: Path) -> Iterator[Terminal]:
-    made = Terminal(["sql", "--store", store], tmp_path)
+def terminal(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    made = Terminal(["sql", "--store", store, *getattr(request, "param", [])], tmp_path)
     yield made
     if made.process.poll() is None:
         os.killpg(made.process.pid, signal.SIGKILL)
         made.process.wait()
     os.close(made.master)
+
+
+@pytest.mark.parametrize("terminal", [["--format", "csv"], ["--rows", "2"]], indirect=True)
+def test_format_and_rows_of_the_command_are_those_of_the_shell(
+    terminal: Terminal, request: pytest.FixtureRequest
+) -> None:
+    terminal.wait_for(r"\.help says what there is.*sql>")
+    terminal.type("select i, i as j from range(5) r(i);\r")
+    terminal.wait_for(r"i,j\r\n0,0\r\n" if "csv" in request.node.callspec.params["terminal"] else "3 more rows")
 
 
 def test_in_a_real_terminal(terminal: Terminal, tmp_path: Path) -> None:
