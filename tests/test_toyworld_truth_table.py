@@ -2,6 +2,7 @@
 
 import pytest
 
+from storage import catalog
 from storage.store import Store
 from storage.tables import Caption, Frame
 from tasks.movie_files import identify_movies
@@ -30,6 +31,12 @@ def test_the_truth_is_perfect(drawn: tuple[Plan, str, Store]) -> None:
     assert {said["panoptic quality"], said["things"], said["stuff"]} == {"1.00"}
     assert {value for what, value in said.items() if what.startswith("true claims, ")} <= {"1.00", "-"}
     assert said["true claims, kind of person"] == "1.00"
+
+
+def test_the_log_of_its_shards_says_how_many_frames_they_have(drawn: tuple[Plan, str, Store]) -> None:
+    with catalog.connect(drawn[2].location) as connection:
+        said = connection.execute("select stage, frames from stage_runs order by stage").fetchall()
+    assert {"extract": 12, "detect": 12, "caption": 12}.items() <= dict(said).items()
 
 
 def test_another_movie_s_truth_is_not(drawn: tuple[Plan, str, Store]) -> None:

@@ -125,12 +125,14 @@ def write_truth(plan: Plan, path: str | Path, store: Store, frames: Sequence[Fra
         for one in told:
             for detection in one.detections:
                 write(detection)
+        write.frames = len(told)
     captioned = store.output([Caption], stage="caption", shard=shard, version=VERSION, config=config,
                              inputs=[written.fingerprint, detected.fingerprint], captioner=CAPTIONER)  # fmt: skip
     with captioned.writer() as write:
         for one in told:
             for candidate, text in enumerate(one.captions.values()):
                 write(_caption(one.frame_id, candidate, text))
+        write.frames = len(told)
     check_captions(captioned.ref, detected.ref, store)
     for style in STYLES:
         write_references(movie.movie_id, [(one.frame_id, one.captions[style]) for one in told], store, style)
@@ -209,6 +211,7 @@ def _write_frames(
             )
         for row in rows:
             write(row)
+        write.frames = len(rows)
     listed = store.output([Movie], stage="movies", shard=movie.movie_id, version=VERSION, config=config,
                           inputs=[output.fingerprint])  # fmt: skip
     with listed.writer() as write:
