@@ -58,12 +58,13 @@ def _known_names() -> dict[str, list[str]]:
     from flows.read_configuration import profiles
     from flows.read_toml import ready_files
     from storage.catalog import queries
-    from tasks import exports, imports, metrics
+    from tasks import exports, imports, metrics, plots
 
     return {
         "profile": list(profiles()),
         "recipe": list(ready_files("recipes")),
         "sql query": list(queries()),
+        "plot name": [*plots.available(), plots.ALL],
         "export format": exports.available(),
         "import form": imports.available(),
         "compare metrics": metrics.available(),

@@ -22,6 +22,7 @@ ASK_ZSH = 'autoload -Uz compinit && compinit -u -D && eval "$(cat $1)" && print 
 CASES = {
     "run --profile ": set(profiles()),
     "sql capt": {name for name in queries() if name.startswith("capt")},
+    "plot thr": {"throughput"},
     "export --format gr": {"groundcap"},
     "sco": {"score"},
     "score --fail": {"--fail-if"},

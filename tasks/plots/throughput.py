@@ -89,9 +89,7 @@ def _figure(store: str, panels: Sequence[tuple[str, dict[str, Work]]], names: Se
     every = [work for _, found in panels for work in found.values()]
     stretches = _stretches(every)
     total = float((stretches[:, 1] - stretches[:, 0]).sum())
-    unit, seconds = next(
-        (one for one in (("hours", 3600.0), ("minutes", 60.0)) if total > 2 * one[1]), ("seconds", 1.0)
-    )
+    unit, seconds = next((one for one in UNITS if total > 2 * one[1]), UNITS[-1])
     began = datetime.fromtimestamp(stretches[0, 0], UTC)
     cuts = f"; {number_of(len(stretches) - 1, 'pause')} cut out, at the dashed lines" if len(stretches) > 1 else ""
     shown, hues = labels(names), shades(names)
