@@ -90,9 +90,20 @@ def new_figure(title: str, subtitle: str, height_inches: float) -> "Figure":
 
 def save(figure: "Figure", target: Path, ending: str) -> Path:
     """Write one of ENDINGS. The same figure gives the same bytes: no time, no version in it."""
+    _settle(figure)
     nothing = {"Date": None, "Creator": None} if ending == ".svg" else {"Software": None}
     figure.savefig(target, format=ending[1:], metadata=nothing)
     return target
+
+
+def _settle(figure: "Figure") -> None:
+    """Lay out, and round: the solver's last digits change from process to process, and SVG's ids hash them."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(6)))
 
 
 def check_ending(target: Path) -> str:
