@@ -81,16 +81,22 @@ def tell_left_out(number: int, what: str, said: tuple[str, str], shown: Sequence
 
 
 def _panoptic(options: argparse.Namespace) -> int:
+    from flows.show_steps import shown_steps
     from tasks.panoptic_files import read_panoptic
     from tasks.panoptic_quality import qualities
     from tasks.panoptic_scores import compare_files, compare_store, write_scores
 
     store = Store(options.store)
     truth = read_panoptic(options.truth, options.segments)
-    if options.predictions:
-        scores = compare_files(truth, read_panoptic(options.predictions, options.predicted_segments))
-    else:
-        scores = compare_store(truth, store)
+    with shown_steps() as tell:
+
+        def compared(done: int, of: int) -> None:
+            tell("images compared", done, of)
+
+        if options.predictions:
+            scores = compare_files(truth, read_panoptic(options.predictions, options.predicted_segments), compared)
+        else:
+            scores = compare_store(truth, store, compared)
     write_scores(scores, options.name, store)
     print(f"{'':10}{'PQ':>8}{'SQ':>8}{'RQ':>8}  categories")
     for group in ("all", "things", "stuff"):

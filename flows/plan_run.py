@@ -50,7 +50,7 @@ def _plan(options: argparse.Namespace) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported: a plan fetches nothing
     choose_words(verbose=False)
     from flows.read_configuration import read_configuration
-    from flows.run_state import wanted_movies, with_named
+    from flows.run_state import READING, wanted_movies, with_named
     from flows.show_steps import shown_steps
     from tasks.movie_files import identify_movies
 
@@ -58,8 +58,9 @@ def _plan(options: argparse.Namespace) -> int:
     config = with_named(read_configuration(options.profile), store)
     paths = wanted_movies(options.movies)
     with shown_steps() as tell:
-        tell("reading movies", 0, len(paths))
-        plan, known = make_plan(identify_movies(paths), store, config, tell, measure=options.measure)
+        tell(READING, 0, len(paths))
+        movies = identify_movies(paths, lambda done, of: tell(READING, done, of))
+        plan, known = make_plan(movies, store, config, tell, measure=options.measure)
     if options.json:
         said = asdict(plan) | {"bytes": plan.bytes, "profile": options.profile, "store": store.location}
         print(json.dumps(said | {"beside": known.beside}))

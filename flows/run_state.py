@@ -15,6 +15,7 @@ from flows.link_gallery import checked_address
 from flows.publish_progress import ProgressArtifacts
 from flows.read_configuration import PipelineConfig, read_configuration
 from flows.show_progress import Progress
+from flows.show_steps import told_steps
 from storage.store import Store, TableRef
 from storage.tables import Movie
 from tasks import captioners
@@ -23,6 +24,7 @@ from tasks.captions import captioner_name
 from tasks.errors import ConfigError, MissingPathError
 from tasks.movie_files import MovieFile, find_movies, identify_movies, missing, nearest, passed_over
 
+READING = "movies read, to know them by their content"
 ENDINGS_SAID = 8
 """The most frequent of the files left out; a folder of sources has hundreds."""
 
@@ -120,7 +122,9 @@ def start_run(movies: Sequence[str], store: str, config: "PipelineConfig | str",
     paths = wanted_movies(movies)
     left = not_taken(movies)
     run = _open_run(store, config, len(paths), left)  # the first sign of life: to read large movies takes minutes
-    _take(identify_movies(paths), run)
+    with told_steps() as tell:
+        tell(READING, 0, len(paths))
+        _take(identify_movies(paths, lambda done, of: tell(READING, done, of)), run)
     run.gallery_url = address
     return run
 

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +137,18 @@ def _ending(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def identify_movies(paths: Sequence[str]) -> list[MovieFile]:
+def identify_movies(paths: Sequence[str], tell: Callable[[int, int], None] = lambda done, of: None) -> list[MovieFile]:
     """The movies behind files, in order of their first mention; each file is read once, in small pieces.
 
+    `tell` hears how many files are read, and of how many.
     Files of the same bytes are one MovieFile: `path` is the first of them by name, `other_paths` the rest, sorted. A
     file that cannot be read keeps its place, with an `error` and an id made of its absolute path.
     """
+    different, seen = list(dict.fromkeys(paths)), list[MovieFile]()
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        seen = list(threads.map(_look_at, dict.fromkeys(paths)))
+        for movie in threads.map(_look_at, different):
+            seen.append(movie)
+            tell(len(seen), len(different))
     same: dict[str, list[MovieFile]] = {}
     for movie in seen:
         same.setdefault(movie.movie_id, []).append(movie)

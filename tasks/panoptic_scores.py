@@ -5,7 +5,7 @@ The predictions are a file in the same format, or the detections of a store with
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +79,13 @@ class PanopticScores:
                 )
 
 
-def compare_files(truth: PanopticFile, predictions: PanopticFile) -> PanopticScores:
-    """Hold predictions in COCO's panoptic format against the truth. Raises PanopticError where they do not fit."""
+def compare_files(
+    truth: PanopticFile, predictions: PanopticFile, tell: Callable[[int, int], None] = lambda done, of: None
+) -> PanopticScores:
+    """Hold predictions in COCO's panoptic format against the truth. Raises PanopticError where they do not fit.
+
+    `tell` hears how many images are compared, and of how many.
+    """
     _need_categories(truth)
     missed: dict[ImageId, str] = {}
 
@@ -93,13 +98,19 @@ def compare_files(truth: PanopticFile, predictions: PanopticFile) -> PanopticSco
         predictions.check(predicted, ids, absent=False)
         return ids, predicted.categories
 
-    counts = total(_counted(truth, image, found(image)) for image in truth.images.values())
+    pictures: list[dict[int, Counts]] = []
+    for image in truth.images.values():
+        pictures.append(_counted(truth, image, found(image)))
+        tell(len(pictures), len(truth.images))
+    counts = total(pictures)
     source = f"{predictions.path.name} {predictions.sha256[:16]}"
     return PanopticScores(counts=counts, truth=truth, images=len(truth.images), missed=missed, predictions=source)
 
 
-def compare_store(truth: PanopticFile, store: Store) -> PanopticScores:
-    """Hold the detections of a store against the truth of its frames.
+def compare_store(
+    truth: PanopticFile, store: Store, tell: Callable[[int, int], None] = lambda done, of: None
+) -> PanopticScores:
+    """Hold the detections of a store against the truth of its frames. `tell` hears what compare_files tells.
 
     An image of the truth is the frame whose picture has its file name (see tasks/frame_index.py). Of detections that
     were cut off (`max_detections`), or got no box, the store knows nothing: they count as missed. Segments of one
@@ -133,6 +144,7 @@ def compare_store(truth: PanopticFile, store: Store) -> PanopticScores:
             if found is None:
                 missed[frames[frame_id].image_id] = f"nothing was detected in frame {frame_id}"
             pictures.append(_counted(truth, frames[frame_id], found))
+            tell(len(pictures), len(truth.images))
     source = f"detections {' '.join(one[:16] for one in fingerprints)}"
     return PanopticScores(
         counts=total(pictures), truth=truth, images=len(truth.images), missed=missed, predictions=source

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,9 +116,9 @@ def test_bad_movies_are_rows_and_the_others_are_finished(
     gone.touch()
     store = tmp_path / "store"
 
-    def look(paths: list[str]) -> list[MovieFile]:
+    def look(paths: list[str], tell: Callable[[int, int], None]) -> list[MovieFile]:
         gone.unlink()
-        return identify_movies(paths)
+        return identify_movies(paths, tell)
 
     monkeypatch.setattr("flows.run_state.identify_movies", look)
     assert run(store, sorted(movies.iterdir()), scripted_profile(tmp_path)) == 3
@@ -239,9 +240,9 @@ def test_signals_are_heard_while_the_movies_are_read(tmp_path: Path, monkeypatch
     """Prefect puts a handler of its own for SIGTERM when the flow begins, and to read large movies takes minutes."""
     handlers = []
 
-    def look(paths: list[str]) -> list[MovieFile]:
+    def look(paths: list[str], tell: Callable[[int, int], None]) -> list[MovieFile]:
         handlers.append(signal.getsignal(signal.SIGTERM))
-        return identify_movies(paths)
+        return identify_movies(paths, tell)
 
     monkeypatch.setattr("flows.run_state.identify_movies", look)
     (tmp_path / "empty.mp4").touch()

@@ -336,7 +336,10 @@ def test_pictures_are_never_enlarged(store: Store, edge: int | None) -> None:
 def test_the_same_bytes_are_one_movie_and_a_name_does_not_matter(store: Store, tmp_path: Path) -> None:
     first = Path(shutil.copy(VIDEOS / "one_frame.mp4", tmp_path / "b.mp4"))
     shutil.copy(first, tmp_path / "a.mp4")
-    (movie,) = identify_movies([str(first), str(tmp_path / "a.mp4"), str(first)])
+    told: list[tuple[int, int]] = []
+    paths = [str(first), str(tmp_path / "a.mp4"), str(first)]
+    (movie,) = identify_movies(paths, lambda done, of: told.append((done, of)))
+    assert told == [(1, 2), (2, 2)]
     assert (movie.title, movie.path, movie.other_paths) == ("a", str(tmp_path / "a.mp4"), (str(first),))
     before = extract(first, store).movie
     first.rename(tmp_path / "renamed.mp4")

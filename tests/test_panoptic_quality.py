@@ -192,7 +192,11 @@ def sample_case(folder: Path, seed: int) -> tuple[Path, Path]:
 def answers(truth: Path, found: Path) -> dict[str, list[float]]:
     """PQ, SQ, RQ and the number of categories that occurred, by group; per category without the number."""
     folder = str(GROUND / "panoptic_examples") if truth.parent == GROUND else None
-    scores = compare_files(read_panoptic(str(truth), folder), read_panoptic(str(found)))
+    told: list[tuple[int, int]] = []
+    scores = compare_files(
+        read_panoptic(str(truth), folder), read_panoptic(str(found)), lambda done, of: told.append((done, of))
+    )
+    assert told == [(done + 1, scores.images) for done in range(scores.images)]
     said = {}
     for group, categories in scores.groups().items():
         one = qualities(scores.counts, categories)

@@ -39,7 +39,7 @@ def test_of_several_paths_one_that_is_missing_stops_all(
     command_line: bool, tmp_path: Path, movie: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mistyped path would else be an unreadable movie, and the run of the others look as if it had been all."""
-    monkeypatch.setattr("flows.run_state.identify_movies", lambda _paths: pytest.fail("a movie was opened"))
+    monkeypatch.setattr("flows.run_state.identify_movies", lambda *_: pytest.fail("a movie was opened"))
     store, wrong = tmp_path / "store", [tmp_path / "moveis" / CLIP, tmp_path / "gone.mp4"]
     if command_line:
         assert run(store, [movie, *wrong], profile(tmp_path, 'backend = "scripted"\ncheckpoint = ""')) == 2
@@ -67,7 +67,7 @@ IMPOSSIBLE = {
 def test_what_a_captioner_cannot_do_is_said_before_the_first_movie_is_opened(
     caption: str, tmp_path: Path, movie: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.run_state.identify_movies", lambda _paths: pytest.fail("a movie was opened"))
+    monkeypatch.setattr("flows.run_state.identify_movies", lambda *_: pytest.fail("a movie was opened"))
     assert run(tmp_path / "store", movie, profile(tmp_path, caption)) == 1
     assert IMPOSSIBLE[caption] in capsys.readouterr().err
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
