@@ -20,6 +20,7 @@ from score_making import store_of
 from flows.command_line import main
 from storage import catalog
 from storage.store import Store
+from storage.tables import Summary
 from tasks import plots
 from tasks.compare_captioners import compare_captioners
 from tasks.drawn_frames import HUES
@@ -356,3 +357,15 @@ def test_colours_are_the_gallerys_and_names_stay_apart() -> None:
     assert all(len(one) < 36 for one in labels(twins).values())
     assert legible("a\u202e\n漢é") == "a[U+202E]⏎[U+6F22]é"
     assert [number(one) for one in (0, 0.5, 1234.5, 1e-9)] == ["0", "0.5", "1,234", "<0.001"]
+
+
+def test_who_has_none_of_the_scores_has_no_row(tmp_path: Path) -> None:
+    store = plotted_store(tmp_path / "here", ["alpha", "beta"])
+    panoptic = Summary(
+        captioner="detector", metric="panoptic_quality", group="all", value=0.5, low=None, high=None, captions=9,
+        signature="s", reason=None,
+    )  # fmt: skip
+    write(store, [panoptic], shard="all", captioner="detector")
+    said = texts(drawn(store, "captioners", tmp_path / "plot.svg"))
+    assert any("alpha: 60 captions, beta: 60 captions" in one for one in said)
+    assert "detector" not in said

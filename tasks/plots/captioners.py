@@ -34,6 +34,7 @@ def draw(asked: Asked) -> "Figure":
         captions[captioner] = max(many, captions.get(captioner, 0))
     names = asked.chosen(found, "summaries", remedy)
     metrics = chosen_metrics(asked, {metric for name in names for metric in found[name]}, PREFERRED, remedy)
+    names = [name for name in names if found[name].keys() & set(metrics)]  # a detector's summaries are others
     shown, columns = labels(names), min(COLUMNS, len(metrics))
     figure = new_figure(
         f"Captioners compared in {asked.store}",
