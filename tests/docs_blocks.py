@@ -29,7 +29,7 @@ SHELL = ("sh", "bash", "console")
 LANGUAGES = (*SHELL, "sql", "python", "toml", "json", "text", "mermaid", "csv")
 """Of a fence. sh: commands; console: commands after `$ `, and what they print; text: what is neither."""
 FENCE = re.compile(
-    r"(?P<indent> *)```(?P<language>\S*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^(?P=indent)```$",
+    r"^(?P<indent> *)```(?P<language>\S*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 MARK = re.compile(r"<!-- (not run|nearly): (.+?) -->\s*\Z", re.DOTALL)
