@@ -263,6 +263,7 @@ def _take_terminal(slave: int) -> None:
     import termios
 
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background of a script have it ignored
 
 
 @pytest.fixture
