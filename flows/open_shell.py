@@ -3,8 +3,11 @@
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +79,8 @@ class Shell:
         }
 
     def _ask(self, text: str) -> None:
-        with catalog.connect(self.location) as store:  # anew each time: a run may have brought tables since
+        # anew each time: a run may have brought tables since
+        with catalog.connect(self.location) as store, stopped_by_ctrl_c(store.interrupt):
             question, parameters = _ready_query(text)
             for one in [question] if parameters is not None else catalog.split(store, text):
                 answer = catalog.answer(store, one, parameters)
@@ -117,6 +121,36 @@ class Shell:
 
     def _quit(self, words: list[str]) -> None:
         raise EOFError
+
+
+@contextmanager
+def stopped_by_ctrl_c(interrupt: Callable[[], None]) -> Iterator[None]:
+    """While it is open, Ctrl-C calls `interrupt` at once, from another thread, besides raising KeyboardInterrupt.
+
+    DuckDB looks for signals between two pieces of its work only, and one that the main thread took may last minutes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told)
+
+    def listen() -> None:
+        while (number := os.read(heard, 1)) != b"\0":
+            if number[0] == signal.SIGINT:
+                interrupt()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.write(told, b"\0")
+        listener.join()
+        os.close(heard)
+        os.close(told)
 
 
 def _words(text: str) -> list[str]:
