@@ -76,7 +76,7 @@ def test_a_problem_has_a_remedy_and_exit_code_1(
     assert "2 problems for the profile" in said
 
 
-def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> None:
+def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     def hangs() -> Iterator[Finding]:
         threading.Event().wait(60)
         yield Finding("never", "ok", "")
@@ -94,6 +94,10 @@ def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on() -> Non
     assert states(found) == ["problem", "problem", "problem", "ok"]
     assert [one.seen for one in found[:3]] == ["no answer within 0.05 seconds", "ZeroDivisionError: why", "it is so"]
     assert found[2].remedy == "Do this."
+    (said,) = caplog.records
+    assert said.getMessage() == "the check of b broke"
+    assert said.exc_info
+    assert isinstance(said.exc_info[1], ZeroDivisionError)
 
 
 def test_models_of_a_profile_are_those_a_run_loads() -> None:

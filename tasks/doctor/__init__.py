@@ -4,6 +4,7 @@ A check says what it saw, and what to do about it. None downloads or writes anyt
 time (`examine`).
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
@@ -15,6 +16,7 @@ from tasks.errors import CaptionMoviesError
 State = Literal["ok", "note", "problem"]
 SECONDS = 25.0
 """For one check; torch and the libraries on it are imported in one of them, on a slow disk."""
+log = logging.getLogger(__name__)
 REINSTALL = "If a library is broken, install it again: make clean setup, or pip install --force-reinstall NAME"
 
 
@@ -52,6 +54,7 @@ def _keep(subject: str, check: Check, found: list[Finding]) -> None:
         said, _, remedy = " ".join(str(error).split()).rpartition(". ")
         found[:] = [Finding(subject, "problem", said or remedy, remedy if said else "")]
     except Exception as error:  # whatever a library raises that cannot be used here: it is told, the others go on
+        log.exception("the check of %s broke", subject)  # with its place: it may be a fault of ours
         found[:] = [Finding(subject, "problem", f"{type(error).__name__}: {' '.join(str(error).split())}", REINSTALL)]
 
 
