@@ -5,6 +5,7 @@ object store: written locally first, sent under a temporary name, moved to its o
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -24,6 +25,8 @@ from storage.errors import StoreError, TransientError
 
 TEMPORARY = ".tmp"
 """Ending of unfinished files: no `*.parquet` glob ever sees one."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""Said by a filesystem that has none."""
 PARQUET_SAYS = ("thrift", "Parquet", "decompress", "Corrupt", "page header", "BYTE_ARRAY", "flatbuffers")
 """Words by which an error of an object store's file is known as one of its content."""
 
@@ -160,8 +163,11 @@ class Files:
         Path(self.root).mkdir(parents=True, exist_ok=True)
         folder = os.open(self.root, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # no locks there
+            try:
                 fcntl.flock(folder, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
             yield
         finally:
             os.close(folder)  # which ends the lock, as does the end of the process
