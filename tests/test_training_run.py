@@ -21,7 +21,7 @@ from tasks import trainables
 from tasks.captioners import CaptionConfig
 from tasks.errors import ConfigError, TransientError
 from tasks.loaded_models import Models, Order, read_model
-from tasks.trainables import token_loss
+from tasks.token_labels import token_loss
 from tasks.training import fitting, models
 from tasks.training.fitting import LOG, SAMPLES, Job, micro_batch, train_stage
 from tasks.training.recipes import LoraRecipe, Recipe

@@ -17,7 +17,7 @@ from storage.tables import Detection, Reference
 from tasks import prompts, trainables
 from tasks.errors import ConfigError, ReferencesError
 from tasks.references import write_references
-from tasks.trainables import IGNORED
+from tasks.token_labels import IGNORED
 from tasks.training.dataset import Pictures, SampleFile, SampleSet
 from tasks.training.recipes import DataConfig, Recipe
 from tasks.training.samples import Gathered, gather_samples

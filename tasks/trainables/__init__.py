@@ -10,20 +10,16 @@ A backend has the model's class in MODEL, what that is called in NAME, where its
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from tasks import backends
 from tasks.errors import ConfigError
 
-IGNORED = -100
-"""The label of a token that is not learnt: the prompt's, the picture's, the padding's."""
-__all__ = ["IGNORED", "Encoded", "Reader", "available", "load", "padded", "token_loss"]
+if TYPE_CHECKING:  # importing torch takes seconds, and every run reads names of recipes
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,10 +29,10 @@ class Encoded:
     ids: list[int]
     """What the model reads, the caption included where it goes on from what it reads."""
     labels: list[int]
-    """What it is to write, IGNORED where nothing is to be learnt."""
-    pixels: Tensor | None = None
+    """What it is to write, token_labels.IGNORED where nothing is to be learnt."""
+    pixels: "Tensor | None" = None
     """(3, height, width) float32, normalised."""
-    features: Tensor | None = None
+    features: "Tensor | None" = None
     """(patches, d): what frozen parts made of them, instead."""
 
 
@@ -49,11 +45,11 @@ class Reader(Protocol):
     def length(self, prompt: str, text: str, height: int, width: int) -> int:
         """Tokens of a sample with a picture of so many pixels."""
 
-    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+    def pixels(self, image: NDArray[np.uint8]) -> "Tensor":
         """An RGB picture (height, width, 3) as (3, height, width) float32, normalised."""
 
     def encode(
-        self, prompt: str, text: str, height: int, width: int, *, pixels: Tensor | None, features: Tensor | None
+        self, prompt: str, text: str, height: int, width: int, *, pixels: "Tensor | None", features: "Tensor | None"
     ) -> Encoded:
         """One sample. Of the picture either its pixels or its features; of `height` x `width` pixels it was."""
 
@@ -74,29 +70,3 @@ def load(name: str) -> Any:
     if name not in (known := available()):
         raise ConfigError(f"the captioner {name!r} cannot be trained here. Those that can: {', '.join(known)}.")
     return backends.load(sys.modules[__name__], "trainable captioner", name)
-
-
-def token_loss(
-    outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None, *, shifted: bool, smoothing: float
-) -> Tensor:
-    """Mean cross-entropy of the labelled tokens, over all micro-batches of a step together: `num_items_in_batch`.
-
-    So a step is the same step however many micro-batches it is made of. A Trainer takes it as compute_loss_func.
-    """
-    logits = outputs["logits"].float()
-    if shifted:
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    total = cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
-    )
-    count = labels.ne(IGNORED).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-    loss: Tensor = total / count
-    return loss
-
-
-def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Tensor:
-    """(rows, longest) of rows of different lengths."""
-    longest = max(map(len, rows))
-    if left:
-        return torch.tensor([[*[fill] * (longest - len(row)), *row] for row in rows])
-    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])

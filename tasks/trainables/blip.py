@@ -14,7 +14,8 @@ from tasks import prompts
 from tasks.captioners import CaptionConfig, Captioner, completed
 from tasks.captioners.blip import asked, check_agreement
 from tasks.plain_captions import Inputs, Loaded, PlainCaptioner
-from tasks.trainables import IGNORED, Encoded, padded
+from tasks.token_labels import IGNORED, padded
+from tasks.trainables import Encoded
 
 MODEL: Any = BlipForConditionalGeneration
 NAME = "BLIP (model type blip)"

@@ -16,7 +16,8 @@ from tasks.captioners import CaptionConfig, Captioner, completed
 from tasks.captioners.blip2 import asked
 from tasks.errors import CheckpointError
 from tasks.plain_captions import Inputs, Loaded, PlainCaptioner
-from tasks.trainables import IGNORED, Encoded, padded
+from tasks.token_labels import IGNORED, padded
+from tasks.trainables import Encoded
 
 MODEL: Any = Blip2ForConditionalGeneration
 NAME = "BLIP-2 (model type blip-2)"

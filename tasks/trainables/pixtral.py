@@ -16,7 +16,8 @@ from tasks.captioners import CaptionConfig, Captioner, completed
 from tasks.captioners.pixtral import Loaded, PixtralCaptioner, check_agreement, image_features
 from tasks.errors import CheckpointError
 from tasks.pixtral_inputs import PixtralInputs
-from tasks.trainables import IGNORED, Encoded, padded
+from tasks.token_labels import IGNORED, padded
+from tasks.trainables import Encoded
 
 MODEL: Any = LlavaForConditionalGeneration
 NAME = "Pixtral (model type llava)"

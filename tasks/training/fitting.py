@@ -32,7 +32,7 @@ from tasks import trainables
 from tasks.accelerator import device_errors, pick_device, pick_dtype
 from tasks.checkpoints import Checkpoint, find_checkpoint
 from tasks.errors import ConfigError, TransientError
-from tasks.trainables import token_loss
+from tasks.token_labels import token_loss
 from tasks.training.dataset import Pictures, SampleFile, SampleSet
 from tasks.training.features import Features, write_features
 from tasks.training.models import build_model, save_result
