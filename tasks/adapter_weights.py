@@ -10,6 +10,9 @@ import json
 import logging
 import re
 import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,10 +177,21 @@ def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: P
 
 
 def _wrap(model: Any, config: LoraConfig) -> Any:
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5.23 in its old way; nobody who captions can do anything about it.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with no_peft_warnings():
         return get_peft_model(model, config)
+
+
+@contextmanager
+def no_peft_warnings() -> Iterator[None]:
+    """Without what PEFT warns of and nobody who captions or trains can do anything about."""
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 in its old way.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # lm_head or embed_tokens of a model where they are one weight: merging unties them, see _untie.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True` and a tied layer", UserWarning)
+        # A Trainer's checkpoints then hold these layers too; what is left in the end does not.
+        warnings.filterwarnings("ignore", "Setting `save_embedding_layers` to `True`", UserWarning)
+        yield
 
 
 def _check_all_applied(adapted: Any, tensors: dict[str, torch.Tensor], folder: Path) -> int:
@@ -207,6 +221,7 @@ def _merge(adapted: Any, folder: Path) -> float:
     """
     missing = changed = 0.0
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
+    _untie(adapted.get_base_model(), layers)
     for layer in layers:
         before = layer.get_base_layer().weight.float().clone()
         exact = copy.deepcopy(layer).float()
@@ -219,6 +234,19 @@ def _merge(adapted: Any, folder: Path) -> float:
         missing += float((layer.get_base_layer().weight.float() - wanted).square().sum())
         changed += float((wanted - before).square().sum())
     return round((missing / changed) ** 0.5, 6) if changed else 0.0
+
+
+def _untie(model: Any, layers: list[Any]) -> None:
+    """Give adapted layers weights of their own where others have the same one: what is added is meant for them alone.
+
+    Where lm_head writes with what embed_tokens reads with, an adapter of lm_head would change what is read too.
+    """
+    users = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    shared = [layer.get_base_layer() for layer in layers if users[id(layer.get_base_layer().weight)] > 1]
+    for layer in shared:
+        layer.weight = torch.nn.Parameter(layer.weight.clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()) if shared else ():
+        config.tie_word_embeddings = False  # else a checkpoint of it would be tied again when it is read
 
 
 def _report(applied: Applied, folder: Path) -> None:

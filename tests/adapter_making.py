@@ -15,5 +15,5 @@ def save_adapter(model: Any, folder: Path, targets: Any, std: float = 0.2, **mor
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:
                 parameter.normal_(std=std, generator=generator)
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(folder, save_embedding_layers=False)
     return folder

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is d
 
 TEXT_MODEL = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 BARE = ["q_proj", "v_proj"]
+BARE_TEXT = "language_model.layers.0.self_attn.q_proj"
 FLOAT_NOISE = 1e-4
 
 
@@ -79,6 +80,32 @@ def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
     assert applied.ignored == 0
     assert (applied.renamed, applied.outside_text_model, applied.targeted_without_tensors) == (0, 0, 0)
     assert not any("lora" in name for name, _ in ours.named_parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.:UserWarning")
+@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens", "q_proj"]])
+def test_a_weight_that_two_modules_share_is_changed_for_those_that_are_adapted(
+    base: Path, targets: list[str], tmp_path: Path
+) -> None:
+    """lm_head and embed_tokens are one weight here: added into it, the change of one would be the other's too."""
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
+    plain.config.tie_word_embeddings = plain.config.text_config.tie_word_embeddings = True
+    plain.tie_weights()
+    tied = tmp_path / "tied"
+    plain.save_pretrained(tied)
+    reads, writes = plain.get_input_embeddings(), plain.get_output_embeddings()
+    assert reads.weight is writes.weight
+    folder = save_adapter(tied, tmp_path / "lora", [name.replace("q_proj", BARE_TEXT) for name in targets])
+    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(tied), folder).eval()
+    beside, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(tied).eval(), folder)
+    merged, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(tied).eval(), folder, merge=True)
+    assert torch.equal(logits(beside), logits(theirs))
+    assert torch.allclose(logits(merged), logits(theirs), atol=FLOAT_NOISE)
+    assert (logits(merged) - logits(plain.eval())).abs().max() > 0.1
+    assert applied.outside_text_model == 0
+    merged.save_pretrained(tmp_path / "merged")
+    again: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
+    assert torch.equal(logits(again), logits(merged))
 
 
 def test_captions_change_and_say_so(config: CaptionConfig) -> None:
@@ -312,9 +339,7 @@ def test_an_adapter_that_is_no_number_is_refused_by_name(config: CaptionConfig, 
 
 
 def test_the_lm_head_belongs_to_the_language_model(base: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="save_embedding_layers"):
-        folder = save_adapter(base, tmp_path / "head", ["lm_head", "linear_1"])
-    retold(folder, lambda tensors: {key: value for key, value in tensors.items() if "lora_" in key})
+    folder = save_adapter(base, tmp_path / "head", ["lm_head", "linear_1"])
     _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
     assert (applied.modules, applied.outside_text_model) == (2, 1)
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 
 @pytest.mark.parametrize("module", ["flows.command_line", "flows.caption_movies"])
 def test_arrow_takes_its_memory_from_glibc_and_torch_waits_for_who_needs_it(module: str) -> None:
-    """Importing torch takes seconds and 200 MB: a run whose models are on a server, or on workers, has no use for it."""
+    """Importing torch takes seconds: a run whose models are on a server, or on workers, has no use for it."""
     said = f"import {module}, pyarrow, sys; print(pyarrow.default_memory_pool().backend_name, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", said], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "system False"

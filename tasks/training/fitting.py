@@ -30,6 +30,7 @@ from transformers import (
 from storage.store import Store
 from tasks import trainables
 from tasks.accelerator import device_errors, pick_device, pick_dtype
+from tasks.adapter_weights import no_peft_warnings
 from tasks.checkpoints import Checkpoint, find_checkpoint
 from tasks.errors import ConfigError, TransientError
 from tasks.token_labels import token_loss
@@ -133,7 +134,8 @@ def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
     for one in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(one)
     validation.log = trainer.log
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    with no_peft_warnings():
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     if trainer.is_world_process_zero():
         _write_log(folder / LOG, trainer.state, micro)
         save_result(trainer.model, recipe, base, job.result(index))

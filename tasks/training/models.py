@@ -6,7 +6,6 @@ Everything that is loaded is safetensors.
 import json
 import os
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from tasks import trainables
 from tasks.accelerator import loading, pick_dtype
 from tasks.adapter_paths import TEXT_MODEL, some
-from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter
+from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter, no_peft_warnings
 from tasks.checkpoints import FILES, Checkpoint
 from tasks.errors import CheckpointError, ConfigError
 from tasks.loaded_models import Order, read_model
@@ -53,9 +52,7 @@ def _with_lora(model: Any, lora: LoraRecipe, seed: int, start: Path | None) -> A
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
     torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        # PEFT 0.21 asks transformers 5.23 in its old way.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with no_peft_warnings():
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:
