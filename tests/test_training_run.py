@@ -243,6 +243,12 @@ class TestTheAdapter:
         assert loss == 0.0
         names = [{path.name for path in folder.iterdir()} for folder in (base.folder, tmp_path / "merged")]
         assert names[0] - names[1] == {"README.md"}
+        caption = trained.recipe.caption
+        beside, _ = read_with_adapter(replace(caption, adapter=str(trained.result(1))))
+        merged, _ = read_with_adapter(replace(caption, checkpoint=str(tmp_path / "merged")))
+        asked = {"input_ids": torch.tensor([[1, 40, 50, 60, 70]])}
+        with torch.no_grad():
+            assert torch.allclose(merged(**asked).logits, beside(**asked).logits, atol=1e-4)
 
     def test_it_may_not_reach_beyond_the_text_model(self, trained: Job, tmp_path: Path) -> None:
         lora = LoraRecipe(rank=2, alpha=2, targets=("q_proj",))

@@ -13,7 +13,7 @@ from tasks.training.recipes import DataConfig, LoraRecipe, Recipe, StageRecipe, 
 from toyworld.movie_plans import plan_movie
 from toyworld.truth import write_truth
 
-TEXT_MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
+TEXT_MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "embed_tokens", "lm_head")
 SIZE = (96, 64)
 CAPTIONER = Path(__file__).parents[1] / "toyworld" / "checkpoints" / "captioner"
 SHORT = "short"
