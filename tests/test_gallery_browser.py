@@ -145,6 +145,16 @@ def test_the_page_reads_run_lengths_as_we_do(visit: Open) -> None:
     assert page.evaluate("text => gallery.runLengths(text).length < 99", "oooo\u0000\uffff<") is True
 
 
+POINTED_AT = """(caption, index) => {
+    const fault = caption.querySelector(`.violations li[data-fault="${index}"]`);
+    fault.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    const lit = caption.querySelectorAll(".lit-fault:not(.fault-sign)");
+    return [...lit].map((one) => one.textContent).join("");
+}"""
+"""What is lit when one points at a fault. In one go: the pointer that ticked the box is still there, and lights what
+comes to lie under it whenever the page is drawn again."""
+
+
 def test_violations_stand_where_they_are(visit: Open, gallery_store: Store) -> None:
     one = visit()
     with connect(gallery_store.location) as connection:
@@ -164,9 +174,7 @@ def test_violations_stand_where_they_are(visit: Open, gallery_store: Store) -> N
         badges = caption.locator(".violations li .badge").all_inner_texts()
         assert [text.split()[1] for text in badges] == [code for code, *_ in found]
         for index, (_, start, end, text) in enumerate(found):
-            caption.locator(f".violations li[data-fault='{index}']").dispatch_event("pointerover")
-            lit_pieces = caption.locator(".lit-fault:not(.fault-sign)")
-            shown = "".join(lit_pieces.evaluate_all("all => all.map((one) => one.textContent)"))
+            shown = caption.evaluate(POINTED_AT, index)
             assert shown == as_shown(text[start:end]), frame_id
 
 
