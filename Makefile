@@ -21,7 +21,7 @@ train-demo: setup   ## teach the embedded captioner another wording in two stage
 	$(BIN)/caption-movies train-demo --folder train-demo
 
 test: setup browser check   ## every check, then every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 check: .venv/.installed   ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -16,10 +16,22 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = REPOSITORY / "tests" / "data" / "videos"
 SERVER_START_SECONDS = 280
+LONGEST = (
+    "test_flow", "test_docs_blocks", "test_deployment", "test_mended_flow", "test_training_run", "test_score_flow",
+    "test_train_flow", "test_prefect_artifacts", "test_metrics", "test_plots", "test_tags", "test_toyworld_captioner",
+    "test_checkpoints", "test_publishing", "test_toyworld_report", "test_continuous_batching", "test_imports",
+)  # fmt: skip
+"""Files of tests that take half a minute and more, the longest first."""
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any import of a hub client: tests never go out
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: a worker that comes to one of them last keeps the others waiting for minutes."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

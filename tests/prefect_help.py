@@ -30,6 +30,10 @@ class Api:
         """The answer to a question by POST."""
         return httpx.post(f"{self.url}/{path}", json=body, timeout=60).raise_for_status().json()
 
+    def get(self, path: str) -> Any:
+        """The answer to a question by GET."""
+        return httpx.get(f"{self.url}/{path}", timeout=60).raise_for_status().json()
+
     def artifacts(self, flow_run_id: str) -> dict[str, dict[str, Any]]:
         """By key the artifacts of a run."""
         found = self.ask("artifacts/filter", artifacts={"flow_run_id": {"any_": [flow_run_id]}}, limit=200)
@@ -38,7 +42,7 @@ class Api:
 
     def name(self, flow_run_id: str) -> str:
         """Of a flow run."""
-        return str(httpx.get(f"{self.url}/flow_runs/{flow_run_id}", timeout=60).raise_for_status().json()["name"])
+        return str(self.get(f"flow_runs/{flow_run_id}")["name"])
 
     def step_names(self, flow_run_id: str) -> list[str]:
         """Of the task runs of a flow run, sorted."""

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from pipeline_help import hear_ctrl_c, scripted_profile
 from prefect_help import Api
-from test_flow import process
+from test_flow import run
 
 from storage import catalog
 
@@ -100,8 +99,7 @@ def test_the_gpu_deployment_captions_a_movie(prefect: Prefect, worker: Path, tmp
     assert api.name(run_id) == "movies (1) · small"
     table = json.loads(api.artifacts(run_id)["caption-movies-summary"]["data"])
     assert {"part": "captions", "what": "captions", "number": len(rows)} in table
-    progress = prefect("artifact", "inspect", "caption-movies-progress")
-    assert "'data': 100" in progress, progress
+    assert api.get("artifacts/caption-movies-progress/latest")["data"] == 100
 
 
 @pytest.mark.usefixtures("worker")
@@ -116,35 +114,33 @@ def test_a_wrong_profile_fails_the_run_with_its_reason(prefect: Prefect, tmp_pat
 def message_of(prefect: Prefect, said: str) -> str:
     """The message of the state in which the flow run ended that `deployment run` told of."""
     (run_id,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
-    return str(json.loads(prefect("flow-run", "inspect", run_id, "--output", "json"))["state"]["message"])
+    return str(Api(prefect.environment).get(f"flow_runs/{run_id}")["state"]["message"])
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker", "on_server")
 def test_the_scores_deployment_gives_the_table_and_fails_at_its_gate(prefect: Prefect, tmp_path: Path) -> None:
     store, profile = tmp_path / "store", scripted_profile(tmp_path)
     profile.write_text(profile.read_text() + '\n[score]\nmetrics = ["grounding", "rouge_l"]\nresamples = 20\n')
-    command = ["run", str(CLIPS / "sintel140_h264.mp4"), "--store", str(store), "--profile", str(profile)]
-    process(["-m", "flows.command_line", *command], prefect.environment)
+    assert run(store, [CLIPS / "sintel140_h264.mp4"], profile) == 0
 
     def ask(*conditions: str, expect: int) -> str:
         given = ["--param", f"store={store}", "--param", f"fail_if={json.dumps(conditions)}"]
         return prefect("deployment", "run", "score-captions/scores", "--watch", *given, expect=expect)
 
     assert "Completed" in ask("grounding_f1_macro < 0.95 * baseline", "captions < 24", expect=0)
-    place = f"{prefect.environment['PREFECT_API_URL']}/artifacts/score-captions-summary/latest"
-    page = httpx.get(place, timeout=60).raise_for_status().json()["data"]
+    page = Api(prefect.environment).get("artifacts/score-captions-summary/latest")["data"]
     assert "gate scripted: captions < 24: passed: captions is 24" in page
     assert page.index("| P |") < page.index("| BLEU-4 |") < page.index("| gMETEOR |")
     said = ask("grounding_f1_macro > 0", expect=1)
     assert "scripted: grounding_f1_macro > 0: FAILED: grounding_f1_macro is" in message_of(prefect, said)
 
 
+@pytest.mark.usefixtures("on_server")
 def test_captions_of_a_store_have_a_deployment(prefect: Prefect, worker: Path, tmp_path: Path) -> None:
-    shown = json.loads(prefect("deployment", "inspect", "caption-store/store", "--output", "json"))
+    shown = Api(prefect.environment).get("deployments/name/caption-store/store")
     assert (shown["work_pool_name"], shown["entrypoint"]) == ("gpu", "flows/caption_store.py:caption_store")
     store = tmp_path / "store"
-    command = ["run", str(CLIPS / "sintel140_h264.mp4"), "--store", str(store), "--profile"]
-    process(["-m", "flows.command_line", *command, str(scripted_profile(tmp_path))], prefect.environment)
+    assert run(store, [CLIPS / "sintel140_h264.mp4"], scripted_profile(tmp_path)) == 0
     other = scripted_profile(tmp_path, name="other")
     given = ["--param", f"store={store}", "--param", f"config={other}"]
     said = prefect("deployment", "run", "caption-store/store", "--watch", *given)
@@ -165,7 +161,7 @@ def test_the_deployments_stand_there_with_a_paused_night_schedule(prefect: Prefe
     assert pools.items() >= {"gpu": "gpu", "vllm": "cpu", "cpu": "cpu", "store": "gpu", "scores": "cpu"}.items()
     for one in declared:
         flow = one["entrypoint"].rpartition(":")[2].replace("_", "-")
-        shown = json.loads(prefect("deployment", "inspect", f"{flow}/{one['name']}", "--output", "json"))
+        shown = Api(prefect.environment).get(f"deployments/name/{flow}/{one['name']}")
         assert [schedule["active"] for schedule in shown["schedules"]] == [False]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from pipeline_help import files_of, finished_work, hear_ctrl_c, rows_of, scripted_profile, work_of
+from prefect_help import using_server
 
 from flows.command_line import main
 from flows.stop_gently import LAST_WORDS, stop_gently
@@ -184,16 +185,24 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(
     assert not list(store.rglob("*.tmp"))
 
 
+@pytest.fixture(scope="module")
+def otherwise(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """A store of the same movies by another configuration."""
+    folder = tmp_path_factory.mktemp("otherwise")
+    with using_server(prefect_environment):
+        profile = scripted_profile(folder, every_seconds=0.4)
+        assert run(folder / "store", [CLIPS / name for name in MOVIES], profile) == 0
+    return folder / "store"
+
+
 @pytest.mark.parametrize("files", [3, 12])
 def test_killed_between_two_files_while_the_configuration_changes(
-    files: int, tmp_path: Path, prefect_environment: dict[str, str], undisturbed: Path
+    files: int, tmp_path: Path, prefect_environment: dict[str, str], undisturbed: Path, otherwise: Path
 ) -> None:
     """Nothing of the old configuration passes as good in between, and the end is as if it had never been."""
-    store = tmp_path / "store"
-    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store), "--profile"]
-    other = scripted_profile(tmp_path, every_seconds=0.4)
-    process(["-m", "flows.command_line", *command, str(other)], prefect_environment)
-    command.append(str(scripted_profile(tmp_path)))
+    store = Path(shutil.copytree(otherwise, tmp_path / "store"))
+    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store)]
+    command += ["--profile", str(scripted_profile(tmp_path))]
     bomb = [str(REPOSITORY / "tests" / "kill_at.py"), "publish", str(files)]
     process([*bomb, *command], prefect_environment, -signal.SIGKILL)
     with catalog.connect(str(store)) as connection:
