@@ -274,6 +274,14 @@ def test_references_that_are_no_dataset_name_the_command_for_them(tmp_path: Path
         bring(["captions.csv"], Store(str(tmp_path)))
 
 
+def test_a_store_without_captions_is_told_before_the_hub_is_asked(tmp_path: Path) -> None:
+    recipe = read_recipe("groundcap")
+    assert not Path(recipe.caption.checkpoint).exists()  # 24 GB on the hub, which is not reached here
+    with pytest.raises(ReferencesError, match=r"has no references by .*caption-movies import"):
+        prepare(recipe, Store(str(tmp_path / "store")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_names_and_sources_can_be_given(written: Path) -> None:
     changed: Any = named_recipe(read_recipe(str(written)), "other", ["mine", "yours"])
     assert changed.caption.name == "other"

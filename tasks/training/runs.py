@@ -25,7 +25,7 @@ from tasks.checkpoints import find_checkpoint
 from tasks.errors import ConfigError
 from tasks.training.fitting import SAMPLES, Job
 from tasks.training.recipes import Recipe
-from tasks.training.samples import VERSION, Gathered, gather_samples
+from tasks.training.samples import VERSION, Gathered, gather_samples, referenced_movies
 
 RUN = "run.json"
 
@@ -64,6 +64,7 @@ def prepare(recipe: Recipe, store: Store, folder: Path) -> Prepared:
     Raises ConfigError for a folder that holds a training of another recipe or of other samples, CheckpointError where
     the checkpoint is not of the recipe's captioner, ReferencesError where there is nothing to learn from.
     """
+    referenced_movies(store, recipe)  # before a checkpoint of gigabytes is fetched to learn from nothing
     base = find_checkpoint(recipe.caption.checkpoint, recipe.caption.revision)
     reader = trainables.load(recipe.caption.backend).reader(base.folder)
     draft = folder / f".{SAMPLES}.new"

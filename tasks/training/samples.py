@@ -82,13 +82,7 @@ def gather_samples(store: Store, recipe: Recipe, length: Length, target: Path) -
     Raises ReferencesError when a stage has no sample to learn from, or a part none at all, ConfigError when the movies
     cannot be split.
     """
-    movies = _referenced_movies(store, recipe.sources)
-    if not movies:
-        raise ReferencesError(
-            f"{store.location} has no references by {', '.join(recipe.sources)}. Bring captions in with "
-            "`caption-movies references` or `caption-movies import`, or name their sources with --sources."
-        )
-    parts = split_movies(movies, recipe.data)
+    movies, parts = referenced_movies(store, recipe)
     found, digest = Gathered(movies=Counter(parts.values())), hashlib.sha256()
     draft = target.with_name(f".{target.name}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +98,22 @@ def gather_samples(store: Store, recipe: Recipe, length: Length, target: Path) -
     return found
 
 
-def _referenced_movies(store: Store, sources: Sequence[str]) -> dict[str, list[str]]:
-    """movie_id to those of the sources that it has references of."""
+def referenced_movies(store: Store, recipe: Recipe) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """movie_id to those of the recipe's sources that it has references of, and to the part it is in.
+
+    Looks at names of files only. Raises ReferencesError where there are none, ConfigError when they cannot be split.
+    """
     found: dict[str, list[str]] = {}
     for path in store.files.under("references"):
         movie, _, name = path.removeprefix("references/movie_id=").rpartition("/")
-        if (source := name.removesuffix(".parquet")) in sources:
+        if (source := name.removesuffix(".parquet")) in recipe.sources:
             found.setdefault(movie, []).append(source)
-    return found
+    if not found:
+        raise ReferencesError(
+            f"{store.location} has no references by {', '.join(recipe.sources)}. Bring captions in with "
+            "`caption-movies references` or `caption-movies import`, or name their sources with --sources."
+        )
+    return found, split_movies(found, recipe.data)
 
 
 def _check_enough(found: Gathered, recipe: Recipe) -> None:
