@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from storage import catalog
 from tasks.errors import ExchangeError
+
+if TYPE_CHECKING:  # held by a flow that Prefect never lets go of, its classes are leaks that DuckDB prints at the end
+    import duckdb
 
 SORT_MEMORY = "512MB"
 """Beyond it DuckDB goes on in a temporary folder."""
@@ -105,7 +107,7 @@ class CaptionRow:
 class Selection:
     """Rows in order of movie, frame and captioner, and what was left out of them."""
 
-    connection: duckdb.DuckDBPyConnection
+    connection: "duckdb.DuckDBPyConnection"
     wanted: Wanted
     picked_by: str = ""
     """The column that the query's answer goes by; its ids stand in a table `picked`. Empty without a query."""
@@ -128,7 +130,7 @@ class Selection:
         ((number,),) = rows.aggregate("count(distinct frame_id)").fetchall()
         return int(number)
 
-    def _ask(self, sql: str, join: str = "") -> duckdb.DuckDBPyRelation:
+    def _ask(self, sql: str, join: str = "") -> "duckdb.DuckDBPyRelation":
         wanted = self.wanted
         values = {
             "captioner": wanted.captioner, "references": list(wanted.references), "movies": list(wanted.movies),
@@ -158,7 +160,7 @@ def select(location: str, wanted: Wanted) -> Iterator[Selection]:
         yield selection
 
 
-def _pick(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+def _pick(connection: "duckdb.DuckDBPyConnection", query: str) -> str:
     """Put the ids that a query answers with into a table `picked`; the column that they are of."""
     asked = catalog.ask(connection, query)
     column = next((one for one in ("caption_id", "frame_id") if one in asked.columns), None)
@@ -172,7 +174,7 @@ def _pick(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     return "frames.frame_id" if column == "frame_id" else column
 
 
-def _check_names(connection: duckdb.DuckDBPyConnection, location: str, wanted: Wanted) -> None:
+def _check_names(connection: "duckdb.DuckDBPyConnection", location: str, wanted: Wanted) -> None:
     for kind, names, known in (
         (
             "captioner",

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from storage.catalog import translated_errors
 from tasks.errors import PlotError, UnknownNameError
+
+if TYPE_CHECKING:  # held by a flow that Prefect never lets go of, its classes are leaks that DuckDB prints at the end
+    import duckdb
 
 MOST_CAPTIONERS, MOST_METRICS = 24, 12
 """In one plot."""
@@ -20,7 +21,7 @@ MEAN = "_macro"
 class Asked:
     """One store, and what of it is wanted."""
 
-    connection: duckdb.DuckDBPyConnection
+    connection: "duckdb.DuckDBPyConnection"
     location: str
     captioners: tuple[str, ...] = ()
     """Empty: all that there are."""
@@ -58,7 +59,7 @@ class Asked:
         return names
 
 
-def known_captioners(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+def known_captioners(connection: "duckdb.DuckDBPyConnection") -> frozenset[str]:
     """Whoever captions, is summed up or was trained in a store."""
     tables = {"captions": "captioner", "summaries": "captioner", "stage_runs": "captioner", "adapters": "adapter"}
     sql = " union ".join(f"select {column} from {table} where {column} <> ''" for table, column in tables.items())
