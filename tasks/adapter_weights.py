@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -32,6 +33,8 @@ PREFIX = "base_model.model."
 TENSOR = re.compile(
     r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector|lora_embedding_A|lora_embedding_B)(?:\.weight|\.bias)?$"
 )
+ROWS = re.compile(r"^(?P<module>.+)\.token_adapter\.trainable_tokens_delta$")
+"""Rows of tokens that an adapter brings with it; PEFT's trainable_token_indices say of which."""
 WORTH_SAYING = 0.01
 """Loss from merging above which it is a warning."""
 
@@ -137,8 +140,10 @@ def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) ->
     parts: dict[str, set[str]] = {}
     lost = []
     for key in tensors:
-        match = TENSOR.match(key.removeprefix(PREFIX))
-        module = match["module"] if match else key.removeprefix(PREFIX).rpartition(".")[0]
+        path = key.removeprefix(PREFIX)
+        match = TENSOR.match(path)
+        found = match or ROWS.match(path)
+        module = found["module"] if found else path.rpartition(".")[0]
         if module not in there:
             lost.append(key)
         elif match:
@@ -166,6 +171,8 @@ def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: P
     kept = {key: value for key, value in said.items() if key in known and key not in ("peft_type", "runtime_config")}
     for pattern in ("rank_pattern", "alpha_pattern"):
         kept[pattern] = {current(key): value for key, value in (said.get(pattern) or {}).items()}
+    if isinstance(rows := said.get("trainable_token_indices"), dict):
+        kept["trainable_token_indices"] = {current(key): value for key, value in rows.items()}
     kept |= {"target_modules": modules, "inference_mode": True, "init_lora_weights": True, "auto_mapping": None}
     kept["base_model_name_or_path"] = None  # else PEFT warns that the weights were read from a folder
     # These narrow target_modules down, and may be written in old paths; what was adapted is known from the tensors.
@@ -221,6 +228,9 @@ def _merge(adapted: Any, folder: Path) -> float:
     """
     missing = changed = 0.0
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
+    rows: list[Any] = [module for module in adapted.modules() if isinstance(module, TrainableTokensLayer)]
+    for one in rows:
+        one.merge(safe_merge=True)  # they take the place of those that were there: nothing is added, or lost
     _untie(adapted.get_base_model(), layers)
     for layer in layers:
         before = layer.get_base_layer().weight.float().clone()

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,45 @@ def test_a_weight_that_two_modules_share_is_changed_for_those_that_are_adapted(
     merged.save_pretrained(tmp_path / "merged")
     again: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
     assert torch.equal(logits(again), logits(merged))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_tokens_are_read_and_written_as_the_adapter_has_them(base: Path, tied: bool, tmp_path: Path) -> None:
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
+    plain.config.tie_word_embeddings = plain.config.text_config.tie_word_embeddings = tied
+    plain.tie_weights()
+    plain.save_pretrained(tmp_path / "base")
+    folder = save_adapter(tmp_path / "base", tmp_path / "lora", TEXT_MODEL, trainable_token_indices=[50, 60, 200])
+    rows = "base_model.model.model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
+    retold(folder, lambda tensors: tensors | {rows: 3 * tensors[rows] + 0.1})
+    load = partial(LlavaForConditionalGeneration.from_pretrained, tmp_path / "base")
+    theirs: Any = peft.PeftModel.from_pretrained(load(), folder).eval()
+    without: Any = load().eval()
+    beside, applied = apply_adapter(load().eval(), folder)
+    merged, _ = apply_adapter(load().eval(), folder, merge=True)
+    assert applied.present == applied.applied == 2 * applied.modules + 1
+    assert torch.equal(logits(beside), logits(theirs))
+    assert torch.allclose(logits(merged), logits(theirs), atol=FLOAT_NOISE)
+    reads, writes = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
+    assert (reads is writes) == tied
+    changed = [
+        one for one in range(len(reads)) if not torch.equal(reads[one], without.get_input_embeddings().weight[one])
+    ]
+    assert changed == [50, 60, 200]
+    merged.save_pretrained(tmp_path / "merged")
+    again: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
+    assert torch.equal(logits(again), logits(merged))
+
+
+def test_rows_of_tokens_that_are_not_asked_for_are_an_error(base: Path, tmp_path: Path) -> None:
+    folder = save_adapter(base, tmp_path / "lora", TEXT_MODEL, trainable_token_indices=[50, 60])
+    said = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(said | {"trainable_token_indices": None}))
+    with pytest.raises(CheckpointError, match=r"trainable_tokens_delta"):
+        apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    (folder / CONFIG).write_text(json.dumps(said | {"trainable_token_indices": [50, 60, 70]}))
+    with pytest.raises(CheckpointError, match=r"does not fit this model"):
+        apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
 
 
 def test_captions_change_and_say_so(config: CaptionConfig) -> None:

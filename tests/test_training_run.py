@@ -235,6 +235,10 @@ class TestTheAdapter:
         said = json.loads((trained.result(1) / "adapter_config.json").read_text())
         assert said["base_model_name_or_path"] == "captioner"
         assert set(said["target_modules"]) == set(TEXT_MODULES)
+        inputs = trainables.load("pixtral").reader(Path(trained.recipe.caption.checkpoint)).inputs
+        words = {inputs.tokenizer.decode([one]) for one in said["trainable_token_indices"]}
+        assert words >= {"</s>", "</gdo>", "</gda>", "."}  # of the captions,
+        assert not words & {"[INST]", "[IMG]"}  # and not of the prompts
         assert not (trained.result(1) / "README.md").exists()
 
     def test_merged_it_writes_the_same_checkpoint_files(self, trained: Job, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tasks.training.recipes import DataConfig, LoraRecipe, Recipe, StageRecipe, 
 from toyworld.movie_plans import plan_movie
 from toyworld.truth import write_truth
 
-TEXT_MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "embed_tokens", "lm_head")
+TEXT_MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
 SIZE = (96, 64)
 CAPTIONER = Path(__file__).parents[1] / "toyworld" / "checkpoints" / "captioner"
 SHORT = "short"
@@ -53,7 +53,7 @@ def stage(name: str = "automatic", **changes: object) -> StageRecipe:
 
 
 def pixtral_recipe(*stages: StageRecipe, **changes: object) -> Recipe:
-    """LoRA with dropout on the text model: what is drawn by chance has to be drawn again."""
+    """LoRA with dropout on the text model, and rows of tokens: what is drawn by chance has to be drawn again."""
     caption = CaptionConfig(
         name="learner", backend="pixtral", checkpoint=str(CAPTIONER), template="groundcap-story", max_new_tokens=24,
         device="cpu", batch_size=8,
@@ -61,7 +61,7 @@ def pixtral_recipe(*stages: StageRecipe, **changes: object) -> Recipe:
     made = Recipe(
         caption=caption,
         stage=stages or (stage(),),
-        lora=LoraRecipe(rank=4, alpha=8, dropout=0.1, targets=TEXT_MODULES),
+        lora=LoraRecipe(rank=4, alpha=8, dropout=0.1, targets=TEXT_MODULES, train_tokens=True),
         data=DataConfig(validation=0.2, test=0.2),
         validate=ValidateConfig(frames=4),
     )

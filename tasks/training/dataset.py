@@ -20,9 +20,11 @@ from storage.store import Store
 from storage.tables import Frame, Image
 from tasks.errors import ReferencesError
 from tasks.frame_work import PictureError, decode
+from tasks.token_labels import IGNORED
 from tasks.trainables import Encoded, Reader
 from tasks.training.features import Features
 from tasks.training.samples import Sample
+from tasks.training.splits import TRAIN
 
 FILES_OPEN, GROUPS_KEPT = 8, 16
 """Of frames' files; a row group has 32 pictures, as they were encoded."""
@@ -54,6 +56,15 @@ class SampleFile:
         for number in numbers:
             found.setdefault(ids[number].as_py(), []).append(number)
         return found
+
+
+def written_tokens(file: SampleFile, reader: Reader, sources: Collection[str]) -> list[int]:
+    """The tokens that captions to learn from are written with, of all stages, sorted."""
+    found: set[int] = set()
+    for number in file.numbers(TRAIN, sources).tolist():
+        one = file[number]
+        found |= set(reader.encode(one.prompt, one.text, one.height, one.width, pixels=None, features=None).labels)
+    return sorted(found - {IGNORED})
 
 
 @dataclass

@@ -34,7 +34,7 @@ from tasks.adapter_weights import no_peft_warnings
 from tasks.checkpoints import Checkpoint, find_checkpoint
 from tasks.errors import ConfigError, TransientError
 from tasks.token_labels import token_loss
-from tasks.training.dataset import Pictures, SampleFile, SampleSet
+from tasks.training.dataset import Pictures, SampleFile, SampleSet, written_tokens
 from tasks.training.features import Features, write_features
 from tasks.training.models import build_model, save_result
 from tasks.training.recipes import Recipe, StageRecipe
@@ -108,7 +108,8 @@ def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
     backend = trainables.load(recipe.caption.backend)
     reader = backend.reader(base.folder)
     file, pictures = SampleFile(job.folder / SAMPLES), Pictures(job.store)
-    model = build_model(recipe, base, device, job.result(index - 1) if index else None)
+    tokens = written_tokens(file, reader, recipe.sources) if recipe.lora and recipe.lora.train_tokens else []
+    model = build_model(recipe, base, device, job.result(index - 1) if index else None, tokens)
     features = None
     if recipe.reuse_features:
         with PartialState(cpu=device.type == "cpu").main_process_first():  # the others find the file

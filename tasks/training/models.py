@@ -6,6 +6,7 @@ Everything that is loaded is safetensors.
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,12 @@ from tasks.training.recipes import LoraRecipe, Recipe
 WRITTEN_BY_MODELS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
-def build_model(recipe: Recipe, base: Checkpoint, device: torch.device, start: Path | None) -> Any:
+def build_model(
+    recipe: Recipe, base: Checkpoint, device: torch.device, start: Path | None, tokens: Sequence[int] = ()
+) -> Any:
     """The model ready to learn; with `start`, it goes on from the result of the stage before.
+
+    Of `tokens` the rows are learnt beside the adapter, as they are read and written.
 
     Raises CheckpointError when weights do not fit, ConfigError when a LoRA adapter would reach beyond the text model,
     TransientError when memory does not suffice.
@@ -41,16 +46,19 @@ def build_model(recipe: Recipe, base: Checkpoint, device: torch.device, start: P
         vars(model).pop("hf_device_map", None)  # else a Trainer takes it for one that is spread over devices
         model.main_input_name = "input_ids"  # what a Trainer counts; pictures may be there as features only
         if recipe.lora:
-            return _with_lora(model, recipe.lora, recipe.seed, start)
+            return _with_lora(model, recipe.lora, recipe.seed, start, tokens)
         model.requires_grad_(True)
         if recipe.freeze_vision:
             model.get_submodule(backend.VISION).requires_grad_(False)
         return model
 
 
-def _with_lora(model: Any, lora: LoraRecipe, seed: int, start: Path | None) -> Any:
+def _with_lora(model: Any, lora: LoraRecipe, seed: int, start: Path | None, tokens: Sequence[int]) -> Any:
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
+        trainable_token_indices=list(tokens) or None,
+    )  # fmt: skip
     torch.manual_seed(seed)
     with no_peft_warnings():
         try:

@@ -59,6 +59,10 @@ class LoraRecipe:
     targets: str | tuple[str, ...]
     """Ends of module paths, or a regular expression of whole paths. Only modules of the text model may match: bare
     names such as q_proj would reach Pixtral's vision tower too."""
+    train_tokens: bool = False
+    """Whether the rows of the tokens that the captions are written with are learnt too (PEFT's
+    trainable_token_indices). A model knows no row that it never wrote from another, and rarely wrote is nearly so:
+    new words are misspelt for long. vLLM does not load such an adapter; it takes the merged checkpoint."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError."""
