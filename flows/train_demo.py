@@ -5,9 +5,16 @@ the recipe `toyworld`, two stages of one LoRA adapter; before and after are scor
 """
 
 import argparse
+import multiprocessing
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.bring_data import Add
 from flows.run_here import choose_words
@@ -18,11 +25,16 @@ from storage.store import Store
 from storage.tables import Reference
 from storage.training_tables import AdapterScore
 
+if TYPE_CHECKING:
+    from toyworld.movie_plans import Plan
+
 FIRST_SEED = 5_000
 """Of the movies; the demo's own movie and those of tests have others."""
 MOVIES, SHOTS, SECONDS = 64, 4, 10.0
 SIZE_PX = 224, 128
 """What the embedded captioner shrinks larger pictures to: drawn so at once, they take less than half the time."""
+MOVIES_OF_A_PROCESS = 8
+"""For fewer it is not worth starting another one."""
 LIFTED = ("cider_d", "gmeteor_strict")
 """What the training has to lift: the interval of the difference is above zero."""
 NOT_RAISED = "violation_rate_macro"
@@ -30,29 +42,61 @@ NOT_RAISED = "violation_rate_macro"
 
 def draw_store(folder: Path, movies: int, shots: int, seconds: float, tell: Tell = lambda *_: None) -> Store:
     """A store of drawn movies with what is true of them, told in the dialect; what stands there is not drawn again."""
-    from tasks.references import write_references
-    from toyworld.dialect import retell
+    paths = {seed: folder / "movies" / f"drawn-{seed}.mp4" for seed in range(FIRST_SEED, FIRST_SEED + movies)}
+    missing = [seed for seed, path in paths.items() if not _mark(path).exists()]
+    store = Store(str(folder / "store"))
+    draw = partial(draw_movie, folder / "movies", shots=shots, seconds=seconds)
+    with _processes(len(missing)) as each:
+        for number, (plan, path) in enumerate(each(draw, missing)):
+            _tell_truth(plan, path, store)  # here, one after the other: some of it is one file for all movies
+            tell("drawing movies whose captions have another wording", movies - len(missing) + number + 1, movies)
+    return store
+
+
+@contextmanager
+def _processes(movies: int) -> Iterator[Callable[..., Iterator["tuple[Plan, Path]"]]]:
+    """What applies a function to movies: in a process per core, or in this one where they are few."""
+    number = min(os.cpu_count() or 1, movies // MOVIES_OF_A_PROCESS)
+    if number < 2:
+        yield map
+        return
+    # Forked processes would have the locks of this one's threads; Ctrl-C is for this one, which ends the others.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(number, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def draw_movie(folder: Path, seed: int, *, shots: int, seconds: float) -> "tuple[Plan, Path]":
+    """What is in one of the movies, and its file."""
     from toyworld.movie_plans import plan_movie
     from toyworld.movies import render_movie
+
+    plan, path = plan_movie(seed, seconds=seconds, shots=shots, size=SIZE_PX), folder / f"drawn-{seed}.mp4"
+    folder.mkdir(parents=True, exist_ok=True)
+    render_movie(plan, path)
+    return plan, path
+
+
+def _tell_truth(plan: "Plan", path: Path, store: Store) -> None:
+    from tasks.references import write_references
+    from toyworld.dialect import retell
     from toyworld.truth import write_truth
     from toyworld.wordings import STYLES
 
-    store = Store(str(folder / "store"))
-    for number, seed in enumerate(range(FIRST_SEED, FIRST_SEED + movies)):
-        tell("drawing movies whose captions have another wording", number, movies)
-        path = folder / "movies" / f"drawn-{seed}.mp4"
-        if path.with_suffix(".done").exists():
-            continue
-        plan = plan_movie(seed, seconds=seconds, shots=shots, size=SIZE_PX)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        render_movie(plan, path)
-        movie_id = write_truth(plan, path, store).shard.partition("/")[0]
-        for style in STYLES:
-            ref = store.ref("references", f"{movie_id}/{style}")
-            told = [(row.frame_id, retell(row.text)) for row in store.read(ref, Reference)] if ref else []
-            write_references(movie_id, told, store, style)
-        path.with_suffix(".done").touch()
-    return store
+    movie_id = write_truth(plan, path, store).shard.partition("/")[0]
+    for style in STYLES:
+        ref = store.ref("references", f"{movie_id}/{style}")
+        told = [(row.frame_id, retell(row.text)) for row in store.read(ref, Reference)] if ref else []
+        write_references(movie_id, told, store, style)
+    _mark(path).touch()
+
+
+def _mark(path: Path) -> Path:
+    """Stands beside a movie that is drawn, and of which everything is in the store."""
+    return path.with_suffix(".done")
 
 
 def proof(scores: Sequence[AdapterScore]) -> tuple[bool, str]:

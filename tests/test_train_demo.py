@@ -1,9 +1,11 @@
 """The parts of `make train-demo`: what it draws and learns from, and what it holds a training to."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from flows import train_demo
 from flows.read_recipe import read_recipe
 from flows.train_demo import LIFTED, NOT_RAISED, SIZE_PX, draw_store, proof
 from storage.store import Store
@@ -57,6 +59,18 @@ def test_what_is_drawn_is_not_drawn_again_and_what_was_cut_off_is(folder: Path) 
     draw_store(folder, 3, 1, 2.5)
     assert [path for path in stamps if path.stat().st_mtime_ns != stamps[path]] == [first]
     assert rows(store, "references", Reference) == before
+
+
+def test_drawn_by_several_processes_it_is_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_demo, "MOVIES_OF_A_PROCESS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    told: list[tuple[int, int | None]] = []
+    draw_store(tmp_path, 3, 1, 2.5, lambda _, done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    for table, row in (("frames", Frame), ("references", Reference)):
+        assert rows(Store(str(tmp_path / "store")), table, row) == rows(Store(str(folder / "store")), table, row)
 
 
 def score(metric: str, before: float, after: float, low: float) -> AdapterScore:
