@@ -87,6 +87,7 @@ def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any
     linear = {name for name, module in there.items() if isinstance(module, torch.nn.Linear)}
     untouched = compare_with_targets(said, modules, linear, current, folder / CONFIG)
     config = _config(said, current, sorted(modules), folder)
+    _check_rows(config.trainable_token_indices, model, modules, folder)
     try:
         with device_errors():
             adapted = _wrap(model, config)
@@ -183,6 +184,22 @@ def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: P
         raise CheckpointError(f"{folder / CONFIG} does not suit this version of PEFT: {error}") from error
 
 
+def _check_rows(said: Any, model: Any, modules: set[str], folder: Path) -> None:
+    """Raises CheckpointError for rows that the model has not, and for an adapter beside the very rows it replaces."""
+    if not said:
+        return
+    count = len(model.get_input_embeddings().weight)
+    for rows in said.values() if isinstance(said, dict) else [said]:
+        known = isinstance(rows, list) and all(isinstance(one, int) and 0 <= one < count for one in rows)
+        if not known or len(set(rows)) < len(rows):
+            raise CheckpointError(
+                f"{folder / CONFIG}: trainable_token_indices are not different tokens of this model's {count}. The "
+                "adapter belongs to another checkpoint."
+            )
+    if both := [name for name in modules if name.rpartition(".")[2] in ("lm_head", "embed_tokens")]:
+        raise CheckpointError(f"{folder} brings rows of tokens and adapts {some(both)} too; take one of the two.")
+
+
 def _wrap(model: Any, config: LoraConfig) -> Any:
     with no_peft_warnings():
         return get_peft_model(model, config)
@@ -230,7 +247,7 @@ def _merge(adapted: Any, folder: Path) -> float:
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
     rows: list[Any] = [module for module in adapted.modules() if isinstance(module, TrainableTokensLayer)]
     for one in rows:
-        one.merge(safe_merge=True)  # they take the place of those that were there: nothing is added, or lost
+        one.merge(safe_merge=True)  # they take the place of those that were there, in the weights' number format
     _untie(adapted.get_base_model(), layers)
     for layer in layers:
         before = layer.get_base_layer().weight.float().clone()

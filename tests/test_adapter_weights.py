@@ -21,7 +21,8 @@ from storage.store import Store
 from tasks.adapter_weights import CONFIG, WEIGHTS, apply_adapter
 from tasks.captioners import CaptionConfig, identify, pixtral
 from tasks.captions import caption_frames
-from tasks.errors import CheckpointError, TransientError
+from tasks.errors import CheckpointError, ConfigError, TransientError
+from tasks.training.recipes import LoraRecipe
 from toyworld.tiny_captioner import build_tiny_captioner
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -146,6 +147,18 @@ def test_rows_of_tokens_that_are_not_asked_for_are_an_error(base: Path, tmp_path
     (folder / CONFIG).write_text(json.dumps(said | {"trainable_token_indices": [50, 60, 70]}))
     with pytest.raises(CheckpointError, match=r"does not fit this model"):
         apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+    for wrong in ([50, 10**6], [-1, 50], [50, 50], "ab", {"embed_tokens": [10**6]}):
+        (folder / CONFIG).write_text(json.dumps(said | {"trainable_token_indices": wrong}))
+        with pytest.raises(CheckpointError, match=r"not different tokens of this model"):
+            apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+
+
+def test_rows_of_tokens_beside_an_adapter_of_the_same_rows_are_refused(base: Path, tmp_path: Path) -> None:
+    folder = save_adapter(base, tmp_path / "lora", [BARE_TEXT, "lm_head"], trainable_token_indices=[50, 60])
+    with pytest.raises(CheckpointError, match=r"adapts lm_head too; take one of the two"):
+        apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder, merge=True)
+    with pytest.raises(ConfigError, match="leave it and lm_head out of targets"):
+        LoraRecipe(rank=2, alpha=2, targets=("mlp.up_proj", "lm_head"), train_tokens=True)
 
 
 def test_captions_change_and_say_so(config: CaptionConfig) -> None:

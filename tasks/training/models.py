@@ -32,7 +32,7 @@ def build_model(
 ) -> Any:
     """The model ready to learn; with `start`, it goes on from the result of the stage before.
 
-    Of `tokens` the rows are learnt beside the adapter, as they are read and written.
+    Of `tokens` the rows are learnt beside the adapter, as they are read; as they are written too where both are tied.
 
     Raises CheckpointError when weights do not fit, ConfigError when a LoRA adapter would reach beyond the text model,
     TransientError when memory does not suffice.
@@ -63,7 +63,7 @@ def _with_lora(model: Any, lora: LoraRecipe, seed: int, start: Path | None, toke
     with no_peft_warnings():
         try:
             adapted = get_peft_model(model, config)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"[lora] targets = {lora.targets!r}: {error}") from error
     names = [name for name, module in adapted.named_modules() if isinstance(module, LoraLayer)]
     if outside := [name for name in names if not TEXT_MODEL.search(name)]:

@@ -4,6 +4,7 @@ A recipe names the captioner that is trained as a profile's [caption] does: back
 configuration that is trained is the one that writes afterwards.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -61,13 +62,16 @@ class LoraRecipe:
     names such as q_proj would reach Pixtral's vision tower too."""
     train_tokens: bool = False
     """Whether the rows of the tokens that the captions are written with are learnt too (PEFT's
-    trainable_token_indices). A model knows no row that it never wrote from another, and rarely wrote is nearly so:
-    new words are misspelt for long. vLLM does not load such an adapter; it takes the merged checkpoint."""
+    trainable_token_indices), as they are read, and as they are written where the model ties the two. A model knows no
+    row that it never wrote from another: new words are misspelt for long. vLLM does not load such an adapter; it takes
+    the merged checkpoint."""
 
     def __post_init__(self) -> None:
         """Check ranges. Raises ConfigError."""
         if self.rank < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
             raise ConfigError("rank and alpha have to be at least 1, dropout at least 0 and below 1.")
+        if self.train_tokens and re.search(r"lm_head|embed_tokens", str(self.targets)):
+            raise ConfigError("train_tokens learns rows of embed_tokens; leave it and lm_head out of targets, or it.")
 
 
 @dataclass(frozen=True, kw_only=True)
