@@ -24,6 +24,7 @@ from flows.train_here import print_report, train_here
 from storage.store import Store
 from storage.tables import Reference
 from storage.training_tables import AdapterScore
+from tasks.errors import ConfigError
 
 if TYPE_CHECKING:
     from toyworld.movie_plans import Plan
@@ -41,8 +42,16 @@ NOT_RAISED = "violation_rate_macro"
 
 
 def draw_store(folder: Path, movies: int, shots: int, seconds: float, tell: Tell = lambda *_: None) -> Store:
-    """A store of drawn movies with what is true of them, told in the dialect; what stands there is not drawn again."""
+    """A store of drawn movies with what is true of them, told in the dialect; what stands there is not drawn again.
+
+    Raises ConfigError where movies of another run stand.
+    """
     paths = {seed: folder / "movies" / f"drawn-{seed}.mp4" for seed in range(FIRST_SEED, FIRST_SEED + movies)}
+    if others := {path.stem for path in folder.glob("movies/*.done")} - {path.stem for path in paths.values()}:
+        raise ConfigError(
+            f"{folder} holds {len(others)} movies that are not of this run, such as {min(others)}: they would be "
+            "learnt from too. Give another --folder, or delete this one."
+        )
     missing = [seed for seed, path in paths.items() if not _mark(path).exists()]
     store = Store(str(folder / "store"))
     draw = partial(draw_movie, folder / "movies", shots=shots, seconds=seconds)

@@ -12,6 +12,7 @@ from storage.store import Store
 from storage.tables import Frame, Reference
 from storage.training_tables import AdapterScore
 from tasks import trainables
+from tasks.errors import ConfigError
 from tasks.training.samples import gather_samples
 from toyworld.wordings import AUTOMATIC, HUMAN
 
@@ -71,6 +72,11 @@ def test_drawn_by_several_processes_it_is_the_same(
     assert told == [(1, 3), (2, 3), (3, 3)]
     for table, row in (("frames", Frame), ("references", Reference)):
         assert rows(Store(str(tmp_path / "store")), table, row) == rows(Store(str(folder / "store")), table, row)
+
+
+def test_movies_of_another_run_are_not_learnt_from(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds 1 movies that are not of this run, such as drawn-\d+: .*--folder"):
+        draw_store(folder, 2, 1, 2.5)
 
 
 def score(metric: str, before: float, after: float, low: float) -> AdapterScore:
