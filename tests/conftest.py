@@ -42,6 +42,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random Pixtral that adapters are made for."""
+    from toyworld.tiny_captioner import build_tiny_captioner
+
+    return build_tiny_captioner(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture(scope="session")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of its text model."""
+    from adapter_making import TEXT_MODEL, save_pixtral_adapter
+
+    return save_pixtral_adapter(base, tmp_path_factory.mktemp("adapter") / "lora", TEXT_MODEL)
+
+
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
     """Start servers of small captioners in threads of this process; see benchmarks.caption_server.served."""

@@ -7,31 +7,16 @@ from typing import Any
 import peft
 import pytest
 import torch
-from adapter_making import save_adapter
+from adapter_making import PEFT_ASKS
 from test_captioners import mixed
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
 from tasks.captioners import CaptionConfig, CaptionRequest, pixtral
 from tasks.pixtral_inputs import PixtralInputs
-from toyworld.tiny_captioner import build_tiny_captioner
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
-"""PEFT 0.21 asks transformers 5.23 in its old way."""
-
-TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+pytestmark = PEFT_ASKS
 TOKENS = 24
 END, PAD = 2, 11
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_captioner(tmp_path_factory.mktemp("tiny") / "base")
-
-
-@pytest.fixture(scope="module")
-def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model: Any = LlavaForConditionalGeneration.from_pretrained(base)
-    return save_adapter(model, tmp_path_factory.mktemp("adapter") / "lora", TARGETS, lora_alpha=8)
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,14 @@ import json
 import logging
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import adapter_making
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from adapter_making import BARE_TEXT, FLOAT_NOISE, PEFT_ASKS, TEXT_MODEL, logits, retold, save_pixtral_adapter
+from safetensors.torch import load_file
 from test_captioners import alike, mixed, request
 from test_captions import frame, people, put, rows
 from transformers import LlavaForConditionalGeneration
@@ -23,30 +22,9 @@ from tasks.captioners import CaptionConfig, identify, pixtral
 from tasks.captions import caption_frames
 from tasks.errors import CheckpointError, ConfigError, TransientError
 from tasks.training.recipes import LoraRecipe
-from toyworld.tiny_captioner import build_tiny_captioner
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
-"""PEFT 0.21 asks transformers 5.23 in its old way."""
-
-TEXT_MODEL = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+pytestmark = PEFT_ASKS
 BARE = ["q_proj", "v_proj"]
-BARE_TEXT = "language_model.layers.0.self_attn.q_proj"
-FLOAT_NOISE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_captioner(tmp_path_factory.mktemp("tiny") / "base")
-
-
-def save_adapter(base: Path, folder: Path, targets: Any, **more: Any) -> Path:
-    model: Any = LlavaForConditionalGeneration.from_pretrained(base)
-    return adapter_making.save_adapter(model, folder, targets, lora_alpha=8, **more)
-
-
-@pytest.fixture(scope="module")
-def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_adapter(base, tmp_path_factory.mktemp("adapter") / "lora", TEXT_MODEL)
 
 
 @pytest.fixture
@@ -59,87 +37,8 @@ def config(base: Path, adapter: Path) -> CaptionConfig:
     return CaptionConfig(checkpoint=str(base), adapter=str(adapter), max_new_tokens=16, device="cpu")
 
 
-def retold(folder: Path, change: Any) -> Path:
-    """The adapter with its tensors put through `change`, from a dict to a dict."""
-    save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS, metadata={"format": "pt"})
-    return folder
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.inference_mode():
-        return torch.as_tensor(model(input_ids=torch.tensor([[1, 3, 50, 60, 70, 4]])).logits)
-
-
-def test_merged_is_what_peft_gives_unmerged(base: Path, adapter: Path) -> None:
-    plain: Any = LlavaForConditionalGeneration.from_pretrained(base).eval()
-    before = logits(plain)
-    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), adapter).eval()
-    ours, applied = apply_adapter(plain, adapter, merge=True)
-    assert torch.allclose(logits(ours), logits(theirs), atol=FLOAT_NOISE)
-    assert applied.merge_loss == 0
-    assert (logits(ours) - before).abs().max() > 0.1
-    assert applied.present == applied.applied == 2 * applied.modules == 2 * 7 * 2
-    assert applied.ignored == 0
-    assert (applied.renamed, applied.outside_text_model, applied.targeted_without_tensors) == (0, 0, 0)
-    assert not any("lora" in name for name, _ in ours.named_parameters())
-
-
-@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.:UserWarning")
-@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens", "q_proj"]])
-def test_a_weight_that_two_modules_share_is_changed_for_those_that_are_adapted(
-    base: Path, targets: list[str], tmp_path: Path
-) -> None:
-    """lm_head and embed_tokens are one weight here: added into it, the change of one would be the other's too."""
-    plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
-    plain.config.tie_word_embeddings = plain.config.text_config.tie_word_embeddings = True
-    plain.tie_weights()
-    tied = tmp_path / "tied"
-    plain.save_pretrained(tied)
-    reads, writes = plain.get_input_embeddings(), plain.get_output_embeddings()
-    assert reads.weight is writes.weight
-    folder = save_adapter(tied, tmp_path / "lora", [name.replace("q_proj", BARE_TEXT) for name in targets])
-    theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(tied), folder).eval()
-    beside, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(tied).eval(), folder)
-    merged, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(tied).eval(), folder, merge=True)
-    assert torch.equal(logits(beside), logits(theirs))
-    assert torch.allclose(logits(merged), logits(theirs), atol=FLOAT_NOISE)
-    assert (logits(merged) - logits(plain.eval())).abs().max() > 0.1
-    assert applied.outside_text_model == 0
-    merged.save_pretrained(tmp_path / "merged")
-    again: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
-    assert torch.equal(logits(again), logits(merged))
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_rows_of_tokens_are_read_and_written_as_the_adapter_has_them(base: Path, tied: bool, tmp_path: Path) -> None:
-    plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
-    plain.config.tie_word_embeddings = plain.config.text_config.tie_word_embeddings = tied
-    plain.tie_weights()
-    plain.save_pretrained(tmp_path / "base")
-    folder = save_adapter(tmp_path / "base", tmp_path / "lora", TEXT_MODEL, trainable_token_indices=[50, 60, 200])
-    rows = "base_model.model.model.language_model.embed_tokens.token_adapter.trainable_tokens_delta"
-    retold(folder, lambda tensors: tensors | {rows: 3 * tensors[rows] + 0.1})
-    load = partial(LlavaForConditionalGeneration.from_pretrained, tmp_path / "base")
-    theirs: Any = peft.PeftModel.from_pretrained(load(), folder).eval()
-    without: Any = load().eval()
-    beside, applied = apply_adapter(load().eval(), folder)
-    merged, _ = apply_adapter(load().eval(), folder, merge=True)
-    assert applied.present == applied.applied == 2 * applied.modules + 1
-    assert torch.equal(logits(beside), logits(theirs))
-    assert torch.allclose(logits(merged), logits(theirs), atol=FLOAT_NOISE)
-    reads, writes = merged.get_input_embeddings().weight, merged.get_output_embeddings().weight
-    assert (reads is writes) == tied
-    changed = [
-        one for one in range(len(reads)) if not torch.equal(reads[one], without.get_input_embeddings().weight[one])
-    ]
-    assert changed == [50, 60, 200]
-    merged.save_pretrained(tmp_path / "merged")
-    again: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
-    assert torch.equal(logits(again), logits(merged))
-
-
 def test_rows_of_tokens_that_are_not_asked_for_are_an_error(base: Path, tmp_path: Path) -> None:
-    folder = save_adapter(base, tmp_path / "lora", TEXT_MODEL, trainable_token_indices=[50, 60])
+    folder = save_pixtral_adapter(base, tmp_path / "lora", TEXT_MODEL, trainable_token_indices=[50, 60])
     said = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(said | {"trainable_token_indices": None}))
     with pytest.raises(CheckpointError, match=r"trainable_tokens_delta"):
@@ -154,7 +53,7 @@ def test_rows_of_tokens_that_are_not_asked_for_are_an_error(base: Path, tmp_path
 
 
 def test_rows_of_tokens_beside_an_adapter_of_the_same_rows_are_refused(base: Path, tmp_path: Path) -> None:
-    folder = save_adapter(base, tmp_path / "lora", [BARE_TEXT, "lm_head"], trainable_token_indices=[50, 60])
+    folder = save_pixtral_adapter(base, tmp_path / "lora", [BARE_TEXT, "lm_head"], trainable_token_indices=[50, 60])
     with pytest.raises(CheckpointError, match=r"adapts lm_head too; take one of the two"):
         apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder, merge=True)
     with pytest.raises(ConfigError, match="leave it and lm_head out of targets"):
@@ -204,7 +103,7 @@ def test_an_adapter_with_the_old_module_paths_is_applied_just_so(config: Caption
 
 def test_patterns_by_old_path_keep_their_meaning(base: Path, tmp_path: Path) -> None:
     name = "language_model.layers.0.self_attn.q_proj"
-    folder = save_adapter(base, tmp_path / "a", TEXT_MODEL, rank_pattern={name: 2}, alpha_pattern={name: 64})
+    folder = save_pixtral_adapter(base, tmp_path / "a", TEXT_MODEL, rank_pattern={name: 2}, alpha_pattern={name: 64})
     old = Path(shutil.copytree(folder, tmp_path / "b"))
     retold(old, lambda tensors: {old_key(key): value for key, value in tensors.items()})
     said = json.loads((old / CONFIG).read_text())
@@ -264,7 +163,7 @@ def test_the_error_names_the_tensors(config: CaptionConfig, spoilt: Path) -> Non
 def test_bare_names_reach_the_vision_tower_and_that_is_reported(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = save_adapter(base, tmp_path / "bare", BARE)
+    folder = save_pixtral_adapter(base, tmp_path / "bare", BARE)
     theirs: Any = peft.PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(base), folder).eval()
     with caplog.at_level(logging.WARNING):
         ours, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder)
@@ -276,7 +175,7 @@ def test_bare_names_reach_the_vision_tower_and_that_is_reported(
 
 
 def test_old_module_paths_of_the_vision_tower_and_the_projector_are_known_too(base: Path, tmp_path: Path) -> None:
-    folder = save_adapter(base, tmp_path / "bare", [*BARE, "linear_1"])
+    folder = save_pixtral_adapter(base, tmp_path / "bare", [*BARE, "linear_1"])
     new, _ = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base).eval(), folder, merge=True)
     vision = "base_model.model.model."
     retold(folder, lambda tensors: {
@@ -292,7 +191,7 @@ def test_old_module_paths_of_the_vision_tower_and_the_projector_are_known_too(ba
 def test_targets_without_tensors_stay_as_they_are_and_are_reported(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = save_adapter(base, tmp_path / "bare", BARE)
+    folder = save_pixtral_adapter(base, tmp_path / "bare", BARE)
     retold(folder, lambda tensors: {key: value for key, value in tensors.items() if "vision_tower" not in key})
     plain: Any = LlavaForConditionalGeneration.from_pretrained(base)
     with caplog.at_level(logging.WARNING):
@@ -341,45 +240,6 @@ def test_unmerged_is_what_peft_gives(base: Path, adapter: Path) -> None:
     assert applied.merge_loss is None
 
 
-def distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one.detach().float() - other.detach().float()).norm())
-
-
-def test_merging_into_bfloat16_loses_of_a_small_adapter_and_says_how_much(
-    base: Path, spoilt: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A weight of 0.1 is told apart from its neighbour by 0.0005 there; the change is made as small as that."""
-    retold(spoilt, lambda tensors: {key: v * (0.02 if "lora_B" in key else 1) for key, v in tensors.items()})
-
-    def load(dtype: torch.dtype) -> Any:
-        return LlavaForConditionalGeneration.from_pretrained(base, dtype=dtype).eval()
-
-    plain = load(torch.bfloat16)
-    exact, _ = apply_adapter(load(torch.bfloat16).float(), spoilt, merge=True)
-    with caplog.at_level(logging.WARNING):
-        merged, applied = apply_adapter(load(torch.bfloat16), spoilt, merge=True)
-    before, wanted, got = (torch.cat([p.float().flatten() for p in one.parameters()]) for one in (plain, exact, merged))
-    assert applied.merge_loss == pytest.approx(distance(got, wanted) / distance(before, wanted), abs=1e-5)
-    assert 0.05 < applied.merge_loss < 1
-    assert "merge_adapter = false" in caplog.text
-    beside, _ = apply_adapter(load(torch.bfloat16), spoilt)
-    layers = [one.get_submodule("model.language_model.layers.0.self_attn.q_proj") for one in (plain, exact, merged)]
-    start, truth, rounded = (layer.weight.detach().float() for layer in layers)
-    layer = beside.get_submodule("model.language_model.layers.0.self_attn.q_proj")
-    kept = layer.get_delta_weight("default").detach()
-    assert kept.dtype == torch.float32
-    assert distance(kept, truth - start) < 1e-5 * float(kept.norm())
-    assert distance(rounded - start, truth - start) > 0.05 * float(kept.norm())
-
-
-def test_merged_and_unmerged_are_two_models_with_the_same_captions(config: CaptionConfig) -> None:
-    beside, merged = pixtral.load(config), pixtral.load(replace(config, merge_adapter=True))
-    assert beside.loaded is not merged.loaded
-    assert (beside.notes["adapter"]["merge_loss"], merged.notes["adapter"]["merge_loss"]) == (None, 0)
-    for one, other in zip(beside(mixed()), merged(mixed()), strict=True):
-        assert alike(one, other)
-
-
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_an_adapter_that_is_no_number_is_refused_by_name(config: CaptionConfig, spoilt: Path, value: float) -> None:
     def spoil(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -392,14 +252,14 @@ def test_an_adapter_that_is_no_number_is_refused_by_name(config: CaptionConfig, 
 
 
 def test_the_lm_head_belongs_to_the_language_model(base: Path, tmp_path: Path) -> None:
-    folder = save_adapter(base, tmp_path / "head", ["lm_head", "linear_1"])
+    folder = save_pixtral_adapter(base, tmp_path / "head", ["lm_head", "linear_1"])
     _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
     assert (applied.modules, applied.outside_text_model) == (2, 1)
 
 
 def test_a_pattern_that_matches_everything_below_names_no_module_twice(base: Path, tmp_path: Path) -> None:
     pattern = r".*language_model.*_proj"
-    folder = save_adapter(base, tmp_path / "wide", pattern)
+    folder = save_pixtral_adapter(base, tmp_path / "wide", pattern)
     said = json.loads((folder / CONFIG).read_text())
     said["target_modules"] = pattern + ".*"
     (folder / CONFIG).write_text(json.dumps(said))
@@ -421,6 +281,6 @@ def test_memory_that_does_not_suffice_for_an_adapter_is_transient(
 
 
 def test_an_adapter_for_chosen_layers_is_whole_without_the_others(base: Path, tmp_path: Path) -> None:
-    folder = save_adapter(base, tmp_path / "one", ["self_attn.q_proj"], layers_to_transform=[1])
+    folder = save_pixtral_adapter(base, tmp_path / "one", ["self_attn.q_proj"], layers_to_transform=[1])
     _, applied = apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
     assert (applied.modules, applied.targeted_without_tensors) == (1, 1)

@@ -322,10 +322,9 @@ def save_adapter(folder: Path, target: Any, onto: Path) -> Path:
 
 
 DECODER = r"language_model\.decoder\..*\.(q|k|v)"
-PEFT_ASKS = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 
 
-@PEFT_ASKS
+@adapter_making.PEFT_ASKS
 @pytest.mark.parametrize(
     ("kind", "target", "modules", "outside"),
     [
@@ -355,7 +354,7 @@ def test_an_adapter_is_applied_whole_and_changes_captions(
     assert set(captioners.identify(replace(config, adapter=str(adapter))).weights) == {"checkpoint", "adapter"}
 
 
-@PEFT_ASKS
+@adapter_making.PEFT_ASKS
 def test_an_adapter_that_is_not_applied_whole_is_an_error_that_names_it(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
