@@ -28,6 +28,13 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
+def pytest_configure() -> None:
+    """Not when tests are collected: with several workers the message would be lost in theirs."""
+    gone = [name for name in LONGEST if not (REPOSITORY / "tests" / f"{name}.py").exists()]
+    if gone:  # a file under a new name would be taken up last, and nobody would notice
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names files that are not there: {', '.join(gone)}.")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: a worker that comes to one of them last keeps the others waiting for minutes."""
     places = {name: place for place, name in enumerate(LONGEST)}
