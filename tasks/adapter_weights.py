@@ -86,6 +86,11 @@ def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any
     modules = _modules(renamed, set(there), folder)
     linear = {name for name, module in there.items() if isinstance(module, torch.nn.Linear)}
     untouched = compare_with_targets(said, modules, linear, current, folder / CONFIG)
+    if not modules:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has no LoRA pair, only {some(tensors)}. PEFT reads such tensors beside a LoRA pair "
+            "alone: train at least one module of target_modules too."
+        )
     config = _config(said, current, sorted(modules), folder)
     _check_rows(config.trainable_token_indices, model, modules, folder)
     try:
@@ -154,11 +159,8 @@ def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) ->
             f"{folder}: {len(lost)} of {len(tensors)} adapter tensors have no module in this model: {some(lost)}. "
             "The adapter belongs to another checkpoint, or was saved under module names that are not known here."
         )
-    halves = [module for module, said in parts.items() if not _is_whole(said)]
-    if halves or not parts:
-        raise CheckpointError(
-            f"{folder}: only one half of the LoRA pair is there for {some(halves) or 'every module'}."
-        )
+    if halves := [module for module, said in parts.items() if not _is_whole(said)]:
+        raise CheckpointError(f"{folder}: only one half of the LoRA pair is there for {some(halves)}.")
     return set(parts)
 
 

@@ -60,6 +60,26 @@ def test_rows_of_tokens_beside_an_adapter_of_the_same_rows_are_refused(base: Pat
         LoraRecipe(rank=2, alpha=2, targets=("mlp.up_proj", "lm_head"), train_tokens=True)
 
 
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ([], r"has no LoRA pair, only .*trainable_tokens_delta\. .* at least one module of target_modules too"),
+        (None, "has no LoRA pair"),
+        ("all-linear", "has no LoRA pair"),
+        (["v_proj"], r"names 2 modules of the text model .* no tensors for: .*v_proj.* is not whole"),
+    ],
+    ids=["none", "null", "all", "lost"],
+)
+def test_rows_of_tokens_alone_are_refused_with_the_reason(base: Path, tmp_path: Path, targets: Any, words: str) -> None:
+    """An adapter without targets is none that PEFT makes or reads; one that has lost its LoRA pairs is not whole."""
+    folder = save_pixtral_adapter(base, tmp_path / "lora", BARE, trainable_token_indices=[50, 60])
+    retold(folder, lambda tensors: {key: value for key, value in tensors.items() if "lora_" not in key})
+    said = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(said | {"target_modules": targets}))
+    with pytest.raises(CheckpointError, match=words):
+        apply_adapter(LlavaForConditionalGeneration.from_pretrained(base), folder)
+
+
 def test_captions_change_and_say_so(config: CaptionConfig) -> None:
     plain, adapted = pixtral.load(replace(config, adapter=None)), pixtral.load(config)
     assert [one.text for one in plain(mixed())] != [one.text for one in adapted(mixed())]
