@@ -5,12 +5,10 @@ adapter's name. Here the file's tensors decide which modules are adapted, every 
 that is not in the model is an error that names it.
 """
 
-import copy
 import json
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,12 +17,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tasks.accelerator import device_errors
+from tasks.adapter_merging import merge_layers
 from tasks.adapter_paths import TEXT_MODEL, Rename, compare_with_targets, renaming, some
 from tasks.errors import CheckpointError
 
@@ -108,7 +105,7 @@ def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any
         renamed=len(set(renamed) - set(tensors)),
         outside_text_model=sum(not TEXT_MODEL.search(module) for module in modules),
         targeted_without_tensors=len(untouched),
-        merge_loss=_merge(adapted, folder) if merge else None,
+        merge_loss=merge_layers(adapted, folder) if merge else None,
     )
     _report(applied, folder)
     return adapted.unload() if merge else adapted.get_base_model(), applied
@@ -213,7 +210,7 @@ def no_peft_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 in its old way.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        # lm_head or embed_tokens of a model where they are one weight: merging unties them, see _untie.
+        # lm_head or embed_tokens of a model where they are one weight: tasks/adapter_merging.py unties them.
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True` and a tied layer", UserWarning)
         # A Trainer's checkpoints then hold these layers too; what is left in the end does not.
         warnings.filterwarnings("ignore", "Setting `save_embedding_layers` to `True`", UserWarning)
@@ -237,45 +234,6 @@ def _is_same(loaded: torch.Tensor, value: torch.Tensor) -> bool:
     if loaded.is_meta:  # has a shape and no values
         return loaded.shape == value.shape
     return torch.equal(loaded.cpu(), value.to(loaded.dtype).cpu())
-
-
-@torch.no_grad()
-def _merge(adapted: Any, folder: Path) -> float:
-    """Add every adapted layer's change into its weight; gives Applied.merge_loss.
-
-    What it should have become is the same layer merged in float32, one layer at a time.
-    """
-    missing = changed = 0.0
-    layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
-    rows: list[Any] = [module for module in adapted.modules() if isinstance(module, TrainableTokensLayer)]
-    for one in rows:
-        one.merge(safe_merge=True)  # they take the place of those that were there, in the weights' number format
-    _untie(adapted.get_base_model(), layers)
-    for layer in layers:
-        before = layer.get_base_layer().weight.float().clone()
-        exact = copy.deepcopy(layer).float()
-        try:
-            for one in (layer, exact):
-                one.merge(safe_merge=True)
-        except ValueError as error:
-            raise CheckpointError(f"{folder}: the adapter cannot be added into the weights: {error}") from error
-        wanted = exact.get_base_layer().weight
-        missing += float((layer.get_base_layer().weight.float() - wanted).square().sum())
-        changed += float((wanted - before).square().sum())
-    return round((missing / changed) ** 0.5, 6) if changed else 0.0
-
-
-def _untie(model: Any, layers: list[Any]) -> None:
-    """Give adapted layers weights of their own where others have the same one: what is added is meant for them alone.
-
-    Where lm_head writes with what embed_tokens reads with, an adapter of lm_head would change what is read too.
-    """
-    users = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    shared = [layer.get_base_layer() for layer in layers if users[id(layer.get_base_layer().weight)] > 1]
-    for layer in shared:
-        layer.weight = torch.nn.Parameter(layer.weight.clone(), requires_grad=False)
-    for config in (model.config, model.config.get_text_config()) if shared else ():
-        config.tie_word_embeddings = False  # else a checkpoint of it would be tied again when it is read
 
 
 def _report(applied: Applied, folder: Path) -> None:

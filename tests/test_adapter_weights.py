@@ -287,7 +287,7 @@ def test_a_pattern_that_matches_everything_below_names_no_module_twice(base: Pat
     assert applied.targeted_without_tensors == 0
 
 
-@pytest.mark.parametrize("step", ["_wrap", "_merge"])
+@pytest.mark.parametrize("step", ["_wrap", "merge_layers"])
 def test_memory_that_does_not_suffice_for_an_adapter_is_transient(
     config: CaptionConfig, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
