@@ -11,31 +11,47 @@ from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 
 from tasks.errors import CheckpointError
 
+Loss = tuple[float, float]
+"""Of a layer: the squared norm of what rounding took of its change, and that of the whole change."""
+
 
 @torch.no_grad()
 def merge_layers(adapted: Any, folder: Path) -> float:
-    """Add every adapted layer's change into its weight; gives Applied.merge_loss.
-
-    What it should have become is the same layer merged in float32, one layer at a time. Raises CheckpointError.
-    """
-    missing = changed = 0.0
+    """Add every adapted layer's change into its weight; gives Applied.merge_loss. Raises CheckpointError."""
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
     rows: list[Any] = [module for module in adapted.modules() if isinstance(module, TrainableTokensLayer)]
-    for one in rows:
-        one.merge(safe_merge=True)  # they take the place of those that were there, in the weights' number format
-    _untie(adapted.get_base_model(), layers)
-    for layer in layers:
-        before = layer.get_base_layer().weight.float().clone()
-        exact = copy.deepcopy(layer).float()
-        try:
-            for one in (layer, exact):
-                one.merge(safe_merge=True)
-        except ValueError as error:
-            raise CheckpointError(f"{folder}: the adapter cannot be added into the weights: {error}") from error
-        wanted = exact.get_base_layer().weight
-        missing += float((layer.get_base_layer().weight.float() - wanted).square().sum())
-        changed += float((wanted - before).square().sum())
+    try:
+        losses = [_merge_rows(layer) for layer in rows]
+        _untie(adapted.get_base_model(), layers)
+        losses += [_merge_pair(layer) for layer in layers]
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: the adapter cannot be added into the weights: {error}") from error
+    missing, changed = (sum(column) for column in zip(*losses, strict=True))
     return round((missing / changed) ** 0.5, 6) if changed else 0.0
+
+
+def _merge_rows(layer: Any) -> Loss:
+    """Rows of tokens take the place of those that were there, in the weights' number format."""
+    (name,) = layer.active_adapters
+    before = layer.get_base_layer().weight[layer.token_indices[name]].float()
+    layer.merge(safe_merge=True)
+    if layer.tied_adapter:  # the same rows of the same weight: they are counted where they are read
+        return 0.0, 0.0
+    after = layer.get_base_layer().weight[layer.token_indices[name]].float()
+    return _loss(before, after, layer.trainable_tokens_delta[name].float())
+
+
+def _merge_pair(layer: Any) -> Loss:
+    """What the layer should have become is itself merged in float32, one layer at a time."""
+    before = layer.get_base_layer().weight.float().clone()
+    exact = copy.deepcopy(layer).float()
+    for one in (layer, exact):
+        one.merge(safe_merge=True)
+    return _loss(before, layer.get_base_layer().weight.float(), exact.get_base_layer().weight)
+
+
+def _loss(before: torch.Tensor, after: torch.Tensor, wanted: torch.Tensor) -> Loss:
+    return float((after - wanted).square().sum()), float((wanted - before).square().sum())
 
 
 def _untie(model: Any, layers: list[Any]) -> None:

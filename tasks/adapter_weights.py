@@ -49,16 +49,17 @@ class Applied:
     ignored: int
     """Those that do not."""
     modules: int
-    """Modules that the tensors belong to."""
+    """Modules that the tensors belong to: those with a LoRA pair, and those of which rows of tokens or the whole is
+    replaced. lm_head is not among them where it is one weight with embed_tokens, whose rows the file has."""
     renamed: int
     """Tensors whose module path was of an older transformers."""
     outside_text_model: int
-    """Adapted modules that belong neither to the language model nor to its lm_head: the vision tower, the projector."""
+    """Of `modules`, those neither in the language model nor its lm_head: the vision tower's, the projector's."""
     targeted_without_tensors: int
     """Modules that the adapter's configuration names, but for which the file has nothing."""
     merge_loss: float | None
-    """What rounding took of the adapter when it was added into the weights: the norm of what is missing over the norm
-    of all it changes, 0 to about 1. None where it was not merged."""
+    """What rounding took of LoRA pairs and rows of tokens when they were put into the weights: the norm of what is
+    missing over the norm of all they change, 0 to about 1. None where the adapter was not merged."""
 
     def as_notes(self) -> dict[str, int | float | None]:
         """As plain values."""
@@ -68,10 +69,11 @@ class Applied:
 def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any, Applied]:
     """Put an adapter's weights into a model; the model, and what was applied.
 
-    `folder` is as PEFT saves it. Unmerged, the adapter is computed in float32 beside the model's own layers. Merged,
-    generation is as fast as without, but what the weights' number format cannot tell apart is lost. Raises
-    CheckpointError when the adapter is not LoRA, is pickled, has a value that is no finite number, or has a tensor that
-    does not end up in the model; what torch raises when memory does not suffice.
+    `folder` is as PEFT saves it. Unmerged, LoRA pairs are computed in float32 beside the model's own layers; rows of
+    tokens are rounded to the model's number format either way. Merged, generation is as fast as without, but what the
+    weights' number format cannot tell apart is lost. Raises CheckpointError when the adapter is not LoRA, is pickled,
+    has a value that is no finite number, or has a tensor that does not end up in the model; what torch raises when
+    memory does not suffice.
     """
     said = _read_config(folder)
     tensors = _read_tensors(folder)
@@ -81,15 +83,11 @@ def apply_adapter(model: Any, folder: Path, *, merge: bool = False) -> tuple[Any
     if len(renamed) != len(tensors):
         raise CheckpointError(f"{folder}: two tensors of the adapter have the same place in today's model.")
     modules = _modules(renamed, set(there), folder)
+    pairs = {module for module, parts in modules.items() if parts}
     linear = {name for name, module in there.items() if isinstance(module, torch.nn.Linear)}
-    untouched = compare_with_targets(said, modules, linear, current, folder / CONFIG)
-    if not modules:
-        raise CheckpointError(
-            f"{folder / WEIGHTS} has no LoRA pair, only {some(tensors)}. PEFT reads such tensors beside a LoRA pair "
-            "alone: train at least one module of target_modules too."
-        )
-    config = _config(said, current, sorted(modules), folder)
-    _check_rows(config.trainable_token_indices, model, modules, folder)
+    untouched = compare_with_targets(said, pairs, linear, current, folder / CONFIG)
+    config = _config(said, current, sorted(pairs), folder)
+    _check_rows(config.trainable_token_indices, model, pairs, folder)
     try:
         with device_errors():
             adapted = _wrap(model, config)
@@ -138,8 +136,11 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) -> set[str]:
-    """Paths of the modules the tensors belong to. Raises CheckpointError for a tensor without a module in the model."""
+def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) -> dict[str, set[str]]:
+    """Paths of the modules the tensors belong to, with the parts of LoRA that are there for them: none for rows.
+
+    Raises CheckpointError for a tensor without a module in the model, and for half a pair.
+    """
     parts: dict[str, set[str]] = {}
     lost = []
     for key in tensors:
@@ -149,16 +150,16 @@ def _modules(tensors: dict[str, torch.Tensor], there: set[str], folder: Path) ->
         module = found["module"] if found else path.rpartition(".")[0]
         if module not in there:
             lost.append(key)
-        elif match:
-            parts.setdefault(module, set()).add(match["part"])
+        else:
+            parts.setdefault(module, set()).update([match["part"]] if match else [])
     if lost:
         raise CheckpointError(
             f"{folder}: {len(lost)} of {len(tensors)} adapter tensors have no module in this model: {some(lost)}. "
             "The adapter belongs to another checkpoint, or was saved under module names that are not known here."
         )
-    if halves := [module for module, said in parts.items() if not _is_whole(said)]:
+    if halves := [module for module, said in parts.items() if said and not _is_whole(said)]:
         raise CheckpointError(f"{folder}: only one half of the LoRA pair is there for {some(halves)}.")
-    return set(parts)
+    return parts
 
 
 def _is_whole(parts: set[str]) -> bool:
@@ -167,6 +168,11 @@ def _is_whole(parts: set[str]) -> bool:
 
 def _config(said: dict[str, Any], current: Rename, modules: list[str], folder: Path) -> LoraConfig:
     """The adapter's configuration with exactly the file's modules as targets, by their full paths of today."""
+    if not modules:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has no LoRA pair, only rows of tokens or whole modules. PEFT puts these into a model "
+            "only beside LoRA pairs: train at least one module of target_modules too."
+        )
     known = set(LoraConfig.__dataclass_fields__)
     kept = {key: value for key, value in said.items() if key in known and key not in ("peft_type", "runtime_config")}
     for pattern in ("rank_pattern", "alpha_pattern"):
@@ -240,7 +246,7 @@ def _report(applied: Applied, folder: Path) -> None:
     log.info("adapter %s: %s", folder.name, applied)
     if applied.merge_loss is not None and applied.merge_loss > WORTH_SAYING:
         log.warning(
-            "adapter %s: merging lost %.0f %% of it to rounding; merge_adapter = false loses nothing",
+            "adapter %s: merging lost %.0f %% of it to rounding; merge_adapter = false loses nothing of its LoRA pairs",
             folder.name, 100 * applied.merge_loss,
         )  # fmt: skip
     if applied.outside_text_model:

@@ -63,7 +63,7 @@ def test_rows_of_tokens_beside_an_adapter_of_the_same_rows_are_refused(base: Pat
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        ([], r"has no LoRA pair, only .*trainable_tokens_delta\. .* at least one module of target_modules too"),
+        ([], r"has no LoRA pair, only rows of tokens .* at least one module of target_modules too"),
         (None, "has no LoRA pair"),
         ("all-linear", "has no LoRA pair"),
         (["v_proj"], r"names 2 modules of the text model .* no tensors for: .*v_proj.* is not whole"),
