@@ -7,6 +7,7 @@
     NaN, infinity    "NaN", "Infinity"          NaN, Infinity              NaN, Infinity
     date, time       ISO 8601 text              ISO 8601                   ISO 8601
     interval         "1 months 2 days 3.0 seconds", everywhere but in Parquet, which has none
+    date of no such year, bit, variant, ...    DuckDB's text: storage.answer_values
 
 An empty text is "" in CSV, so it is not null; a null that is a row's only value is "" too, for a blank line is no row.
 Columns of equal names get numbers, in every format.
@@ -26,6 +27,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.answer_values import carried, values_of
 from storage.catalog import translated_errors
 from storage.errors import StoreError
 
@@ -54,6 +56,7 @@ def names_of(answer: duckdb.DuckDBPyRelation) -> list[str]:
 def open_reader(answer: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
     """The answer as it is computed, to be read with `batches_of`. Raises StoreError."""
     with translated_errors():
+        answer = carried(answer)
         has_bytes = any("BLOB" in str(kind) for kind in answer.types)
         return answer.to_arrow_reader(PICTURES_AT_ONCE if has_bytes else ROWS_AT_ONCE)
 
@@ -76,7 +79,7 @@ def batches_of(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 def rows_of(answer: duckdb.DuckDBPyRelation) -> Iterator[tuple[Any, ...]]:
     """The rows as Python's values. Raises StoreError."""
     for batch in batches_of(open_reader(answer)):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        yield from zip(*(values_of(column) for column in batch.columns), strict=True)
 
 
 def write_text(answer: duckdb.DuckDBPyRelation, form: str, target: Writer) -> int:
@@ -103,7 +106,7 @@ def write_parquet(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> int:
     names, rows = names_of(answer), 0
     reader = open_reader(answer)
     fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
-    with _of_parquet(), pq.ParquetWriter(pa.PythonFile(target, "w"), pa.schema(fields)) as writer:
+    with _of_parquet(fields), pq.ParquetWriter(pa.PythonFile(target, "w"), pa.schema(fields)) as writer:
         for batch in batches_of(reader):
             writer.write_batch(batch.rename_columns(names))
             rows += batch.num_rows
@@ -111,13 +114,22 @@ def write_parquet(answer: duckdb.DuckDBPyRelation, target: BinaryIO) -> int:
 
 
 @contextmanager
-def _of_parquet() -> Iterator[None]:
+def _of_parquet(fields: list[pa.Field]) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowNotImplementedError as error:
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        named = next((f"the column {one.name!r} of " for one in fields if not _is_of_parquet(one)), "")
         raise StoreError(
-            f"Parquet cannot hold this answer: {error}. Cast that column, as in value::varchar."
+            f"Parquet cannot hold {named}this answer: {error}. Cast that column, as in value::varchar."
         ) from error
+
+
+def _is_of_parquet(field: pa.Field) -> bool:
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return False
+    return True
 
 
 def plain(value: Any) -> Any:
@@ -149,7 +161,7 @@ def without_bytes(value: Any) -> Any:
     """The value with how many bytes there are in place of bytes, for people."""
     if isinstance(value, dict):
         return {key: without_bytes(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if type(value) in (list, tuple):  # an interval is a tuple too, of a class of its own
         return [without_bytes(one) for one in value]
     return f"<{len(value):,} bytes>" if isinstance(value, bytes) else value
 
