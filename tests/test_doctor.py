@@ -100,6 +100,30 @@ def test_a_check_that_hangs_or_breaks_is_a_problem_and_the_others_go_on(caplog: 
     assert isinstance(said.exc_info[1], ZeroDivisionError)
 
 
+class Panic(BaseException):
+    """As what libraries in Rust raise: no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (SystemExit("torch is for another Python"), "SystemExit: torch is for another Python"),
+        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit(), "SystemExit"),
+        (Panic("index out of\nbounds"), "Panic: index out of bounds"),
+    ],
+)
+def test_a_check_that_ends_its_thread_is_a_problem_too(error: BaseException, seen: str) -> None:
+    def ends() -> Iterator[Finding]:
+        yield Finding("half", "ok", "")
+        raise error
+
+    first, second = examine({"a": ends, "b": lambda: [Finding("fine", "ok", "")]})
+    assert (first.subject, first.state, first.seen) == ("a", "problem", seen)
+    assert first.remedy
+    assert second.state == "ok"
+
+
 def test_models_of_a_profile_are_those_a_run_loads() -> None:
     assert [one.source for one in wanted_models(read_configuration("groundcap"))] == [
         "facebook/mask2former-swin-large-coco-panoptic", "mistral-community/pixtral-12b", "daniel3303/PixtralGroundCap"

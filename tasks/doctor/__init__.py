@@ -53,9 +53,12 @@ def _keep(subject: str, check: Check, found: list[Finding]) -> None:
     except CaptionMoviesError as error:
         said, _, remedy = " ".join(str(error).split()).rpartition(". ")
         found[:] = [Finding(subject, "problem", said or remedy, remedy if said else "")]
-    except Exception as error:  # whatever a library raises that cannot be used here: it is told, the others go on
+    # Whatever a library raises that cannot be used here is told, and the others go on: also SystemExit, which ends a
+    # thread without a word, and what libraries in Rust raise, which is no Exception. Ctrl-C is raised in no thread.
+    except BaseException as error:
         log.exception("the check of %s broke", subject)  # with its place: it may be a fault of ours
-        found[:] = [Finding(subject, "problem", f"{type(error).__name__}: {' '.join(str(error).split())}", REINSTALL)]
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+        found[:] = [Finding(subject, "problem", said, REINSTALL)]
 
 
 def in_units(size: float) -> str:
