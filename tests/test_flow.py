@@ -148,13 +148,24 @@ def test_two_captioners_stand_side_by_side(tmp_path: Path, movies: Path) -> None
     assert counts[0][1] == counts[1][1]
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
-    """A store made in one go."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(folder / "store")]
-    process(["-m", "flows.command_line", *command, "--profile", str(scripted_profile(folder))], prefect_environment)
+def made_in_one_go(folder: Path, environment: dict[str, str], *, every_seconds: float = 0.25) -> Path:
+    """A store of the movies."""
+    with using_server(environment):
+        profile = scripted_profile(folder, every_seconds=every_seconds)
+        assert run(folder / "store", [CLIPS / name for name in MOVIES], profile) == 0
     return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """What the runs that are killed or stopped have to come to."""
+    return made_in_one_go(tmp_path_factory.mktemp("undisturbed"), prefect_environment)
+
+
+@pytest.fixture(scope="module")
+def otherwise(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """A store of the same movies by another configuration."""
+    return made_in_one_go(tmp_path_factory.mktemp("otherwise"), prefect_environment, every_seconds=0.4)
 
 
 def process(arguments: list[str], environment: dict[str, str], expect: int = 0) -> None:
@@ -183,16 +194,6 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(
     assert files_of(store).keys() == files_of(undisturbed).keys()
     assert max(Counter(work_of(store)).values()) == 1, "finished work was done again"
     assert not list(store.rglob("*.tmp"))
-
-
-@pytest.fixture(scope="module")
-def otherwise(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
-    """A store of the same movies by another configuration."""
-    folder = tmp_path_factory.mktemp("otherwise")
-    with using_server(prefect_environment):
-        profile = scripted_profile(folder, every_seconds=0.4)
-        assert run(folder / "store", [CLIPS / name for name in MOVIES], profile) == 0
-    return folder / "store"
 
 
 @pytest.mark.parametrize("files", [3, 12])
