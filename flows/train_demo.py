@@ -6,15 +6,14 @@ the recipe `toyworld`, two stages of one LoRA adapter; before and after are scor
 
 import argparse
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.bring_data import Add
 from flows.run_here import choose_words
@@ -22,16 +21,16 @@ from flows.show_steps import Tell, shown_steps
 from flows.stop_gently import stop_gently
 from flows.train_here import print_report, train_here
 from storage.store import Store
-from storage.tables import Reference
 from storage.training_tables import AdapterScore
-from tasks.errors import ConfigError
-
-if TYPE_CHECKING:
-    from toyworld.movie_plans import Plan
+from tasks.errors import ConfigError, TransientError
+from tasks.machine import whole_cores
 
 FIRST_SEED = 7_000
 """Of the movies; the demo's own movie and those of tests have others."""
-MOVIES, SHOTS, SECONDS = 224, 4, 10.0
+MOVIES, SHOTS = 224, 12
+FRAMES_OF_A_SHOT = 6
+"""Of which one is captioned: more captions of one scene teach less than those of as many scenes."""
+FRAME_RATE = 12
 SIZE_PX = 224, 128
 """What the embedded captioner shrinks larger pictures to: drawn so at once, they take less than half the time."""
 MOVIES_OF_A_PROCESS = 8
@@ -41,10 +40,10 @@ LIFTED = ("cider_d", "gmeteor_strict")
 NOT_RAISED = "violation_rate_macro"
 
 
-def draw_store(folder: Path, movies: int, shots: int, seconds: float, tell: Tell = lambda *_: None) -> Store:
+def draw_store(folder: Path, movies: int, shots: int, tell: Tell = lambda *_: None) -> Store:
     """A store of drawn movies with what is true of them, told in the dialect; what stands there is not drawn again.
 
-    Raises ConfigError where movies of another run stand.
+    Raises ConfigError where movies of another run stand, TransientError when a process that draws is killed.
     """
     paths = {seed: folder / "movies" / f"drawn-{seed}.mp4" for seed in range(FIRST_SEED, FIRST_SEED + movies)}
     if others := {path.stem for path in folder.glob("movies/*.done")} - {path.stem for path in paths.values()}:
@@ -54,18 +53,17 @@ def draw_store(folder: Path, movies: int, shots: int, seconds: float, tell: Tell
         )
     missing = [seed for seed, path in paths.items() if not _mark(path).exists()]
     store = Store(str(folder / "store"))
-    draw = partial(draw_movie, folder / "movies", shots=shots, seconds=seconds)
+    draw = partial(draw_movie, folder / "movies", shots=shots, store=store)
     with _processes(len(missing)) as each:
-        for number, (plan, path) in enumerate(each(draw, missing)):
-            _tell_truth(plan, path, store)  # here, one after the other: some of it is one file for all movies
+        for number, _ in enumerate(each(draw, missing)):
             tell("drawing movies whose captions have another wording", movies - len(missing) + number + 1, movies)
     return store
 
 
 @contextmanager
-def _processes(movies: int) -> Iterator[Callable[..., Iterator["tuple[Plan, Path]"]]]:
+def _processes(movies: int) -> Iterator[Callable[..., Iterator[None]]]:
     """What applies a function to movies: in a process per core, or in this one where they are few."""
-    number = min(os.cpu_count() or 1, movies // MOVIES_OF_A_PROCESS)
+    number = min(whole_cores(), movies // MOVIES_OF_A_PROCESS)
     if number < 2:
         yield map
         return
@@ -74,32 +72,33 @@ def _processes(movies: int) -> Iterator[Callable[..., Iterator["tuple[Plan, Path
     with ProcessPoolExecutor(number, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             yield pool.map
+        except BrokenProcessPool as error:
+            raise TransientError(
+                "a process that draws movies was killed, perhaps for memory. Run the same again: what is drawn is kept."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def draw_movie(folder: Path, seed: int, *, shots: int, seconds: float) -> "tuple[Plan, Path]":
-    """What is in one of the movies, and its file."""
-    from toyworld.movie_plans import plan_movie
-    from toyworld.movies import render_movie
-
-    plan, path = plan_movie(seed, seconds=seconds, shots=shots, size=SIZE_PX), folder / f"drawn-{seed}.mp4"
-    folder.mkdir(parents=True, exist_ok=True)
-    render_movie(plan, path)
-    return plan, path
-
-
-def _tell_truth(plan: "Plan", path: Path, store: Store) -> None:
+def draw_movie(folder: Path, seed: int, *, shots: int, store: Store) -> None:
+    """One of the movies, and in the store what is seen in it and is said of it."""
     from tasks.references import write_references
     from toyworld.dialect import retell
-    from toyworld.truth import write_truth
+    from toyworld.movie_plans import plan_movie
+    from toyworld.movies import render_movie
+    from toyworld.truth import read_truth, write_seen
     from toyworld.wordings import STYLES
 
-    movie_id = write_truth(plan, path, store).shard.partition("/")[0]
+    seconds = shots * FRAMES_OF_A_SHOT / FRAME_RATE
+    plan = plan_movie(seed, seconds=seconds, shots=shots, size=SIZE_PX, frame_rate=FRAME_RATE, only_cuts=True)
+    path = folder / f"drawn-{seed}.mp4"
+    folder.mkdir(parents=True, exist_ok=True)
+    render_movie(plan, path)
+    truth = read_truth(plan, path, each=1)
+    write_seen(truth, store)
     for style in STYLES:
-        ref = store.ref("references", f"{movie_id}/{style}")
-        told = [(row.frame_id, retell(row.text)) for row in store.read(ref, Reference)] if ref else []
-        write_references(movie_id, told, store, style)
+        told = [(frame_id, retell(text)) for frame_id, text in truth.captions(style)]
+        write_references(truth.movie.movie_id, told, store, style)
     _mark(path).touch()
 
 
@@ -124,7 +123,7 @@ def add_train_demo(add: Add) -> None:
     demo.add_argument("--folder", type=Path, default=Path("train-demo"), metavar="DIR", help="default: %(default)s")
     demo.add_argument("--recipe", default="toyworld", help="or a TOML file's path (default: %(default)s)")
     demo.add_argument("--movies", type=int, default=MOVIES, help="default: %(default)s")
-    demo.add_argument("--shots", type=int, default=SHOTS, help="of a movie; three frames each (default: %(default)s)")
+    demo.add_argument("--shots", type=int, default=SHOTS, help="of a movie; a frame each (default: %(default)s)")
     demo.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
     demo.set_defaults(run=_run)
 
@@ -134,7 +133,7 @@ def _run(given: argparse.Namespace) -> int:
     begun = time.monotonic()
     choose_words(verbose=given.verbose)
     with stop_gently(), shown_steps() as tell:
-        store = draw_store(given.folder, given.movies, given.shots, SECONDS * given.shots / SHOTS, tell)
+        store = draw_store(given.folder, given.movies, given.shots, tell)
     drawn = time.monotonic()
     report = train_here(store.location, given.recipe, [], verbose=given.verbose)
     print_report(report)

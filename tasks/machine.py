@@ -57,6 +57,12 @@ def cores() -> tuple[int, float | None]:
     return allowed, min(quotas, default=None)
 
 
+def whole_cores() -> int:
+    """Cores that this process can keep busy, at least one."""
+    allowed, quota = cores()
+    return max(1, min(allowed, int(quota or allowed)))
+
+
 def _folders(controller: str) -> list[Path]:
     """The folders of this process's control group and those above it; `controller` empty: of the second version."""
     for line in lines_of(OWN):

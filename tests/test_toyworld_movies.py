@@ -196,6 +196,17 @@ def test_a_movie_has_the_planned_length_all_kinds_of_joins_and_its_cast_again_an
     assert len(CAST) == 7
 
 
+def test_between_cuts_alone_shots_may_be_short_and_all_of_them_is_clear() -> None:
+    plan = plan_movie(5, seconds=6, shots=12, only_cuts=True)
+    assert [shot.frames for shot in plan.shots] == [6] * 12
+    assert {shot.join for shot in plan.shots} == {"cut"}
+    assert all(plan.is_clear(number) for number in range(plan.frames))
+    assert [plan.shot_of(number) for number in keyframes(plan, 1)] == list(range(12))
+    assert [plan.shot_of(number) for number in keyframes(plan)] == [index for index in range(12) for _ in range(3)]
+    with pytest.raises(ValueError, match="71 frames are too few for 12 shots of 6 frames or more"):
+        plan_movie(5, seconds=71 / 12, shots=12, only_cuts=True)
+
+
 def test_actors_and_cameras_move() -> None:
     moved, turned, viewed = set(), set(), set()
     for plan in plans():

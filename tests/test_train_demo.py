@@ -12,16 +12,16 @@ from storage.store import Store
 from storage.tables import Frame, Reference
 from storage.training_tables import AdapterScore
 from tasks import trainables
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, TransientError
 from tasks.training.samples import gather_samples
 from toyworld.wordings import AUTOMATIC, HUMAN
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three movies of one shot."""
+    """Three movies of three shots, a frame each."""
     place = tmp_path_factory.mktemp("demo")
-    draw_store(place, 3, 1, 2.5)
+    draw_store(place, 3, 3)
     return place
 
 
@@ -57,7 +57,7 @@ def test_what_is_drawn_is_not_drawn_again_and_what_was_cut_off_is(folder: Path) 
     first, *others = sorted((folder / "movies").glob("*.mp4"))
     first.with_suffix(".done").unlink()
     stamps = {path: path.stat().st_mtime_ns for path in (first, *others)}
-    draw_store(folder, 3, 1, 2.5)
+    draw_store(folder, 3, 3)
     assert [path for path in stamps if path.stat().st_mtime_ns != stamps[path]] == [first]
     assert rows(store, "references", Reference) == before
 
@@ -66,17 +66,23 @@ def test_drawn_by_several_processes_it_is_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_demo, "MOVIES_OF_A_PROCESS", 1)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(train_demo, "whole_cores", lambda: 2)
     told: list[tuple[int, int | None]] = []
-    draw_store(tmp_path, 3, 1, 2.5, lambda _, done, of: told.append((done, of)))
+    draw_store(tmp_path, 3, 3, lambda _, done, of: told.append((done, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     for table, row in (("frames", Frame), ("references", Reference)):
         assert rows(Store(str(tmp_path / "store")), table, row) == rows(Store(str(folder / "store")), table, row)
 
 
+def test_a_drawing_process_that_is_killed_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_demo, "whole_cores", lambda: 2)
+    with pytest.raises(TransientError, match="killed.*Run the same again"), train_demo._processes(16) as each:
+        list(each(os._exit, [9]))
+
+
 def test_movies_of_another_run_are_not_learnt_from(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds 1 movies that are not of this run, such as drawn-\d+: .*--folder"):
-        draw_store(folder, 2, 1, 2.5)
+        draw_store(folder, 2, 3)
 
 
 def score(metric: str, before: float, after: float, low: float) -> AdapterScore:

@@ -29,6 +29,8 @@ CYCLES = {"walk": 0.9, "run": 1.7, "jump": 1.1, "wave": 1.3, "fly": 2.0, "drive"
 """Strides, hops, wing beats in a second."""
 SHORTEST_FRAMES = 30
 """Of a shot: a fade in and a fade out leave some frames clear."""
+SHORTEST_BETWEEN_CUTS = 6
+"""Of a shot, where nothing fades."""
 SMALLEST_PX = 16
 """Side of a movie; smaller ones cannot be drawn."""
 ACTORS = (3, 6)
@@ -121,24 +123,31 @@ class Plan:
 
 
 def plan_movie(
-    seed: int, *, seconds: float = 120.0, shots: int = 12, size: tuple[int, int] = (448, 256), frame_rate: int = 12
+    seed: int,
+    *,
+    seconds: float = 120.0,
+    shots: int = 12,
+    size: tuple[int, int] = (448, 256),
+    frame_rate: int = 12,
+    only_cuts: bool = False,
 ) -> Plan:
     """A movie of about so many seconds in so many shots, size in pixels (both even, for the codec).
 
-    Raises ValueError where shots would be shorter than SHORTEST_FRAMES, or the size is odd or below SMALLEST_PX.
+    Raises ValueError where shots would be shorter than SHORTEST_FRAMES (with `only_cuts`, where they do not fade into
+    each other: SHORTEST_BETWEEN_CUTS), or the size is odd or below SMALLEST_PX.
     """
     width, height = size
     if width % 2 or height % 2:
         raise ValueError(f"{width}x{height} is odd; H.264 asks for even sizes")
     if min(size) < SMALLEST_PX:
         raise ValueError(f"{width}x{height} is too small; give {SMALLEST_PX} pixels or more a side")
-    frames = round(seconds * frame_rate)
-    if shots < 1 or frames < shots * SHORTEST_FRAMES:
-        raise ValueError(f"{frames} frames are too few for {shots} shots of {SHORTEST_FRAMES} frames or more")
+    frames, shortest = round(seconds * frame_rate), SHORTEST_BETWEEN_CUTS if only_cuts else SHORTEST_FRAMES
+    if shots < 1 or frames < shots * shortest:
+        raise ValueError(f"{frames} frames are too few for {shots} shots of {shortest} frames or more")
     rng = np.random.default_rng((seed, 9))
     cast = _cast(rng)
-    joins = _joins(rng, shots)
-    lengths = _lengths(rng, shots, frames)
+    joins = ["cut"] * shots if only_cuts else _joins(rng, shots)
+    lengths = _lengths(rng, shots, frames, shortest)
     made: list[Shot] = []
     for index, (join, length) in enumerate(zip(joins, lengths, strict=True)):
         first = made[-1].first + made[-1].frames if made else 0
@@ -174,11 +183,11 @@ def _joins(rng: np.random.Generator, shots: int) -> list[str]:
     return ["cut", *drawn]
 
 
-def _lengths(rng: np.random.Generator, shots: int, frames: int) -> list[int]:
+def _lengths(rng: np.random.Generator, shots: int, frames: int, shortest: int) -> list[int]:
     """Frames of each shot, of different lengths, together `frames`."""
     weights = rng.uniform(0.6, 1.4, shots)
-    ends = np.round(np.cumsum(weights / weights.sum()) * (frames - shots * SHORTEST_FRAMES)).astype(int)
-    return [SHORTEST_FRAMES + int(length) for length in np.diff([0, *ends.tolist()])]
+    ends = np.round(np.cumsum(weights / weights.sum()) * (frames - shots * shortest)).astype(int)
+    return [shortest + int(length) for length in np.diff([0, *ends.tolist()])]
 
 
 def _scene(rng: np.random.Generator, seed: int, index: int, last_place: str | None, cast: Sequence[Actor]) -> Scene:

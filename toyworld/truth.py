@@ -94,49 +94,79 @@ def moment_at(plan: Plan, seconds: float) -> Moment:
     return Moment(plan, number)
 
 
-def keyframes(plan: Plan) -> list[int]:
-    """Three frames of every shot, as extraction takes them, but none in a fade or dissolve."""
+def keyframes(plan: Plan, each: int = KEYFRAMES) -> list[int]:
+    """So many frames of every shot, as extraction takes them, but none in a fade or dissolve."""
     chosen = []
     for shot in plan.shots:
         clear = [number for number in range(shot.first, shot.first + shot.frames) if plan.is_clear(number)]
-        chosen += [clear[place] for place in keyframe_places(len(clear), KEYFRAMES)]
+        chosen += [clear[place] for place in keyframe_places(len(clear), each)]
     return chosen
 
 
-def write_truth(plan: Plan, path: str | Path, store: Store, frames: Sequence[Frame] | None = None) -> TableRef:
-    """Fill a store with the truth of a rendered movie; gives back the file of its frames.
+@dataclass(frozen=True)
+class Truth:
+    """All that is written about a rendered movie."""
+
+    plan: Plan
+    movie: MovieFile
+    frames: list[Frame]
+    told: list["_Told"]
+    """Of each frame."""
+
+    @property
+    def config(self) -> dict[str, object]:
+        """What its files are keyed with."""
+        return {"seed": self.plan.seed, "frames": [row.frame_id for row in self.frames]}
+
+    def captions(self, style: str) -> list[tuple[str, str]]:
+        """(frame_id, tagged caption) of each frame."""
+        return [(one.frame_id, one.captions[style]) for one in self.told]
+
+
+def read_truth(plan: Plan, path: str | Path, frames: Sequence[Frame] | None = None, each: int = KEYFRAMES) -> Truth:
+    """The truth of a rendered movie.
 
     `frames` are those of another store that extracted this movie: the truth is then about them, under their ids, but
-    for those in fades and dissolves, which have none. Without, three of every shot are taken. Raises ValueError for
+    for those in fades and dissolves, which have none. Without, so many of `each` shot are taken. Raises ValueError for
     frames of another movie.
     """
     movie = identify_movies([str(path)])[0]
     if movie.error:
         raise ValueError(f"{path} {movie.error}")
-    rows = _frames(plan, movie) if frames is None else list(_with_truth(plan, frames, movie))
-    told = [_tell(row.frame_id, moment_at(plan, row.pts_seconds)) for row in rows]
-    shard = f"{movie.movie_id}/00000"
-    config = {"seed": plan.seed, "frames": [row.frame_id for row in rows]}
-    written = _write_frames(plan, movie, rows, store, shard, config)
-    detected = store.output([Detection, Failure], stage="detect", shard=shard, version=VERSION, config=config,
+    rows = _frames(plan, movie, each) if frames is None else list(_with_truth(plan, frames, movie))
+    return Truth(plan, movie, rows, [_tell(row.frame_id, moment_at(plan, row.pts_seconds)) for row in rows])
+
+
+def write_seen(truth: Truth, store: Store) -> tuple[TableRef, TableRef]:
+    """Movie, shots, frames and what is detected in them; gives back the files of frames and of detections."""
+    shard = f"{truth.movie.movie_id}/00000"
+    written = _write_frames(truth, store, shard)
+    detected = store.output([Detection, Failure], stage="detect", shard=shard, version=VERSION, config=truth.config,
                             inputs=[written.fingerprint])  # fmt: skip
     with detected.writer() as write:
         write.notes["labels"] = list(dict.fromkeys(map(clean_label, LABELS)))
-        for one in told:
+        for one in truth.told:
             for detection in one.detections:
                 write(detection)
-        write.frames = len(told)
-    captioned = store.output([Caption], stage="caption", shard=shard, version=VERSION, config=config,
+        write.frames = len(truth.told)
+    return written, detected.ref
+
+
+def write_truth(plan: Plan, path: str | Path, store: Store, frames: Sequence[Frame] | None = None) -> TableRef:
+    """Fill a store with the truth of a rendered movie; gives back the file of its frames. See read_truth."""
+    truth = read_truth(plan, path, frames)
+    written, detected = write_seen(truth, store)
+    captioned = store.output([Caption], stage="caption", shard=written.shard, version=VERSION, config=truth.config,
                              inputs=[written.fingerprint, detected.fingerprint], captioner=CAPTIONER)  # fmt: skip
     with captioned.writer() as write:
-        for one in told:
+        for one in truth.told:
             for candidate, text in enumerate(one.captions.values()):
                 write(_caption(one.frame_id, candidate, text))
-        write.frames = len(told)
-    check_captions(captioned.ref, detected.ref, store)
+        write.frames = len(truth.told)
+    check_captions(captioned.ref, detected, store)
     for style in STYLES:
-        write_references(movie.movie_id, [(one.frame_id, one.captions[style]) for one in told], store, style)
-    _write_identities([line for one in told for line in one.identities], movie, store)
+        write_references(truth.movie.movie_id, truth.captions(style), store, style)
+    _write_identities([line for one in truth.told for line in one.identities], truth.movie, store)
     return written
 
 
@@ -172,10 +202,10 @@ def _with_truth(plan: Plan, frames: Sequence[Frame], movie: MovieFile) -> Iterat
             yield replace(frame, shot_index=plan.shot_of(number))
 
 
-def _frames(plan: Plan, movie: MovieFile) -> list[Frame]:
+def _frames(plan: Plan, movie: MovieFile, each: int) -> list[Frame]:
     """The plan's keyframes, as they were drawn."""
     rows = []
-    for index, number in enumerate(keyframes(plan)):
+    for index, number in enumerate(keyframes(plan, each)):
         frame_id = f"{movie.movie_id}_{index:06d}"
         _, written = cv2.imencode(".jpg", image(plan, number)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         rows.append(
@@ -193,10 +223,9 @@ def _frames(plan: Plan, movie: MovieFile) -> list[Frame]:
     return rows
 
 
-def _write_frames(
-    plan: Plan, movie: MovieFile, rows: Sequence[Frame], store: Store, shard: str, config: dict[str, object]
-) -> TableRef:
-    output = store.output([Frame, Shot], stage="extract", shard=shard, version=VERSION, config=config,
+def _write_frames(truth: Truth, store: Store, shard: str) -> TableRef:
+    plan, movie = truth.plan, truth.movie
+    output = store.output([Frame, Shot], stage="extract", shard=shard, version=VERSION, config=truth.config,
                           inputs=[movie.sha256])  # fmt: skip
     with output.writer() as write:
         for index, shot in enumerate(plan.shots):
@@ -209,10 +238,10 @@ def _write_frames(
                     frames=shot.frames,
                 )
             )
-        for row in rows:
+        for row in truth.frames:
             write(row)
-        write.frames = len(rows)
-    listed = store.output([Movie], stage="movies", shard=movie.movie_id, version=VERSION, config=config,
+        write.frames = len(truth.frames)
+    listed = store.output([Movie], stage="movies", shard=movie.movie_id, version=VERSION, config=truth.config,
                           inputs=[output.fingerprint])  # fmt: skip
     with listed.writer() as write:
         write(_movie(plan, movie))
