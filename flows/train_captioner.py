@@ -33,9 +33,10 @@ from tasks.checkpoints import find_checkpoint
 from tasks.errors import ReferencesError
 from tasks.imported_movies import Brought
 from tasks.imports import import_data
+from tasks.machine import whole_cores
 from tasks.plot_style import check_matplotlib
 from tasks.training.dataset import SampleFile
-from tasks.training.fitting import SAMPLES, train_stage
+from tasks.training.fitting import SAMPLES, processes_on_cpu, train_stage
 from tasks.training.models import export_merged
 from tasks.training.recipes import Recipe
 from tasks.training.runs import Prepared, default_folder, prepare, put_product
@@ -66,15 +67,21 @@ class TrainingReport:
 
 
 def fit(prepared: Prepared, index: int) -> str:
-    """Train one stage: in this process on one device, in one process per device on several."""
+    """Train one stage: in this process on one device, in one process per device on several, or per share of the CPU."""
+    recipe = prepared.job.recipe
     with pieces.one():
         devices = slots().devices
-        wanted = prepared.job.recipe.caption.device
+        wanted = recipe.caption.device
         if wanted == "auto" and len(devices) > 1:
             launch(prepared.job, index, len(devices))
-        else:
-            with slots().hold(wanted), told_steps() as tell:
-                train_stage(prepared.job, index, tell)
+            return str(prepared.job.result(index))
+        with slots().hold(wanted) as device:
+            on_cpu = processes_on_cpu(recipe, recipe.stage[index], whole_cores()) if device == "cpu" else 1
+            if on_cpu > 1:
+                launch(prepared.job, index, on_cpu, whole_cores() // on_cpu)
+            else:
+                with told_steps() as tell:
+                    train_stage(prepared.job, index, tell)
     return str(prepared.job.result(index))
 
 

@@ -1,12 +1,14 @@
-"""One of several processes that train a stage together, a device each: started by accelerate, see `launch`.
+"""Several processes that train a stage together, each on a device or on its share of the cores.
 
-accelerate launch --num_processes 2 -m flows.train_worker FOLDER STAGE
+`launch` starts one that starts the others, and watches over them: torch.distributed.run, which gives each its rank. All
+end when the process that called `launch` does, however it ended: none goes on writing where the next run begins.
 """
 
 import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,28 +21,51 @@ from tasks.training.fitting import Job, train_stage
 from tasks.training.recipes import Recipe
 
 JOB = "job.json"
+MODULE = "flows.train_worker"
 
 
-def launch(job: Job, index: int, processes: int) -> None:
-    """Train a stage in so many processes. Raises TransientError when one of them fails; the next try goes on."""
+def launch(job: Job, index: int, processes: int, threads: int = 1) -> None:
+    """Train a stage in so many processes, with so many threads each.
+
+    Raises TransientError when one of them fails; the next try goes on.
+    """
     said = {"recipe": describe(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
     (job.folder / JOB).write_text(json.dumps(said), "utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    ended = subprocess.run([*command, "-m", "flows.train_worker", str(job.folder), str(index)])
-    if ended.returncode:
+    command = [sys.executable, "-m", MODULE, str(job.folder), str(index), str(processes)]
+    started = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,  # Ctrl-C is for this process, which waits for the stage or ends, and they with it
+    )  # fmt: skip
+    with started:
+        assert started.stderr
+        for line in started.stderr:  # through this process's own, so that lines stand above the bars of a run
+            print(line, end="", file=sys.stderr, flush=True)
+    if started.returncode:
         raise TransientError(
-            f"a process of stage {job.recipe.stage[index].name!r} ended with {ended.returncode}; its last words stand "
-            "above. Run the same again to go on; when memory does not suffice, with a smaller micro_batch."
+            f"a process of stage {job.recipe.stage[index].name!r} ended with {started.returncode}; its last words "
+            "stand above. Run the same again to go on; when memory does not suffice, with a smaller micro_batch."
         )
 
 
-def main(folder: str, index: str) -> None:
-    """Do this process's part."""
+def main(folder: str, index: str, processes: str = "") -> None:
+    """Start the processes where their number is given; else do this one's part."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if processes:
+        from torch.distributed.run import main as run
+
+        return run(["--standalone", "--nproc_per_node", processes, "-m", MODULE, folder, index])
     said = json.loads((Path(folder) / JOB).read_text("utf-8"))
     recipe = TypeAdapter(Recipe).validate_python(said["recipe"])
     job = Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"])
     with told_steps() if os.environ.get("RANK", "0") == "0" else nullcontext() as tell:
         train_stage(job, int(index), *filter(None, [tell]))
+
+
+def _end_with_parent() -> None:
+    """What stdin is read from has one writer, and that one writes nothing: its end is the writer's."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,89 @@
 """Several processes train one stage together, as on several GPUs: here on CPU, over gloo."""
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_blip import build_tiny_blip
 from training_making import SHORT, movie_store, plain_recipe, stage
 
-from flows.train_worker import launch
+from flows import train_captioner
+from flows.train_captioner import fit
 from storage.store import Store
-from tasks import trainables
-from tasks.training.fitting import LOG, SAMPLES, Job, train_stage
+from tasks.training.fitting import LOG, processes_on_cpu, train_stage
 from tasks.training.recipes import Recipe
-from tasks.training.samples import gather_samples
+from tasks.training.runs import Prepared, prepare
+
+LEARNING = stage(SHORT, epochs=1, batch=4, micro_batch=4, most_steps=2)  # whole batches only
+BEGUN = """
+import sys
+from pathlib import Path
+from test_training_processes import two_at_once
+from flows.train_worker import launch
+launch(two_at_once(Path(sys.argv[1])).job, 0, 2)
+"""
 
 
-def job(recipe: Recipe, store: Store, folder: Path) -> Job:
-    reader = trainables.load(recipe.caption.backend).reader(Path(recipe.caption.checkpoint))
-    found = gather_samples(store, recipe, reader.length, folder / SAMPLES)
-    return Job(folder, recipe, store, found.fingerprint)
+def recipe(folder: Path) -> Recipe:
+    return plain_recipe("blip", folder / "blip", LEARNING)
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+def two_at_once(folder: Path) -> Prepared:
+    return prepare(replace(recipe(folder), cpu_processes=0), Store(str(folder / "store")), folder / "together")
+
+
+def running(folder: Path) -> list[str]:
+    """Processes that were started for this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # ended since
+            found.append(path.read_bytes().decode(errors="replace"))
+    return [said for said in found if f"{folder}\0" in said]
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.1)
+    pytest.fail("did not come about in two minutes")
+
+
+def test_on_a_cpu_two_processes_learn_what_one_learns_and_end_with_who_began_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = movie_store(tmp_path)
-    learning = stage(SHORT, epochs=1, batch=4, micro_batch=4, most_steps=2)  # whole batches only
-    recipe = plain_recipe("blip", build_tiny_blip(tmp_path / "blip"), learning)
-    alone, together = job(recipe, store, tmp_path / "alone"), job(recipe, store, tmp_path / "together")
-    one = load_file(train_stage(alone, 0) / "model.safetensors")
-    launch(together, 0, 2)
-    two = load_file(together.result(0) / "model.safetensors")
-    logs = [json.loads((each.stage_folder(0) / LOG).read_text()) for each in (alone, together)]
+    build_tiny_blip(tmp_path / "blip")
+    together = two_at_once(tmp_path)
+    begun = subprocess.Popen([sys.executable, "-c", BEGUN, str(tmp_path)], cwd=Path(__file__).parent)
+    wait_for(lambda: len(running(together.job.folder)) == 3)  # one that watches over two
+    begun.kill()
+    begun.wait()
+    wait_for(lambda: not running(together.job.folder))
+
+    monkeypatch.setattr(train_captioner, "whole_cores", lambda: 3)
+    two = load_file(Path(fit(together, 0)) / "model.safetensors")
+    alone = prepare(recipe(tmp_path), store, tmp_path / "alone")
+    one = load_file(train_stage(alone.job, 0) / "model.safetensors")
+    logs = [json.loads((each.job.stage_folder(0) / LOG).read_text()) for each in (alone, together)]
     assert [(said["steps"], said["micro_batch"]) for said in logs] == [(2, 4), (2, 2)]  # half of a batch each
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cores", "batch", "processes"),
+    [(1, 8, 8, 1), (0, 2, 8, 2), (0, 6, 8, 4), (3, 6, 8, 2), (0, 64, 8, 8), (0, 1, 8, 1), (2, 1, 8, 1), (0, 5, 7, 1)],
+)
+def test_so_many_processes_train_on_a_cpu(wanted: int, cores: int, batch: int, processes: int, tmp_path: Path) -> None:
+    learning = replace(LEARNING, batch=batch)
+    assert processes_on_cpu(replace(recipe(tmp_path), cpu_processes=wanted), learning, cores) == processes

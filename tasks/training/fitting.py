@@ -102,6 +102,12 @@ def micro_batch(stage: StageRecipe, world: int, most: int | None = None) -> int:
     return next(size for size in range(min(most or stage.micro_batch, share), 0, -1) if share % size == 0)
 
 
+def processes_on_cpu(recipe: Recipe, stage: StageRecipe, cores: int) -> int:
+    """How many train a stage together on so many cores."""
+    most = min(recipe.cpu_processes or cores, cores, stage.batch)
+    return next(number for number in range(most, 0, -1) if stage.batch % number == 0)
+
+
 def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
     recipe, stage, folder = job.recipe, job.recipe.stage[index], job.stage_folder(index)
     base, device = find_checkpoint(recipe.caption.checkpoint, recipe.caption.revision), _device(recipe, world)
