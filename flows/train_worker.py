@@ -54,7 +54,8 @@ def main(folder: str, index: str, processes: str = "") -> None:
     if processes:
         from torch.distributed.run import main as run
 
-        return run(["--standalone", "--nproc_per_node", processes, "-m", MODULE, folder, index])
+        run(["--standalone", "--nproc_per_node", processes, "-m", MODULE, folder, index])
+        return
     said = json.loads((Path(folder) / JOB).read_text("utf-8"))
     recipe = TypeAdapter(Recipe).validate_python(said["recipe"])
     job = Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"])

@@ -76,7 +76,7 @@ def test_drawn_by_several_processes_it_is_the_same(
 
 def test_a_drawing_process_that_is_killed_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_demo, "whole_cores", lambda: 2)
-    with pytest.raises(TransientError, match="killed.*Run the same again"), train_demo._processes(16) as each:
+    with pytest.raises(TransientError, match=r"killed.*Run the same again"), train_demo._processes(16) as each:
         list(each(os._exit, [9]))
 
 
