@@ -1,4 +1,7 @@
-"""`caption-movies completion`: real shells complete commands, options, names and files with what it prints."""
+"""`caption-movies completion`: real shells complete commands, options, names and files with what it prints.
+
+bash is everywhere. Where zsh and fish are not, tests/test_completion_scripts.py has still read what they are given.
+"""
 
 import shutil
 import subprocess
