@@ -15,11 +15,8 @@ SHELLS = {
     "fish": "caption-movies completion fish > ~/.config/fish/completions/caption-movies.fish",
 }
 """The line that installs it for good."""
-FILES = frozenset({
-    "file", "folder", "movies", "out", "paths", "pictures", "place", "predicted_segments", "predictions", "references",
-    "segments", "sources", "store", "truth",
-})  # fmt: skip
-"""Arguments that are files or folders, by the names they are parsed to."""
+FILES = frozenset({"DIR", "FILE", "FILE.png", "MOVIES", "PATH", "STORE", "TRUTH"})
+"""Arguments that are files or folders, by a word that stands for their values in the help."""
 NAMES = "_caption_movies_"
 """What the shell functions begin with that complete a name or a file."""
 
@@ -46,11 +43,16 @@ def _completion(shell: str, parser: argparse.ArgumentParser) -> int:
         if key in known:
             function = NAMES + key.replace(" ", "_")
             action.complete = {"bash": function, "zsh": function, "fish": f"({function})"}  # type: ignore[attr-defined]
-        elif action.dest in FILES and not action.choices:
+        elif is_file(action):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     functions = "\n".join(_function(shell, NAMES + key.replace(" ", "_"), names) for key, names in known.items())
     print(shtab.complete(parser, shell, preamble=functions))
     return 0
+
+
+def is_file(action: argparse.Action) -> bool:
+    """Whether an argument may be a file or a folder."""
+    return isinstance(action.metavar, str) and bool(FILES & set(action.metavar.split("|")))
 
 
 def _known_names() -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import pytest
 
 from flows.command_line import command_parser, main
-from flows.complete_words import FILES, NAMES
+from flows.complete_words import NAMES, is_file
 from flows.read_configuration import profiles
 from flows.read_toml import ready_files
 from storage.catalog import queries
@@ -69,7 +69,7 @@ def offer(command: str, action: argparse.Action) -> Offer:
     for name in (action.dest, f"{command}_{action.dest}"):
         if name in OFFERED:
             return NAMES + name
-    return PATHS if action.dest in FILES else VALUE
+    return PATHS if is_file(action) else VALUE
 
 
 def expected() -> dict[str, dict[str, Offer]]:
@@ -167,6 +167,20 @@ def test_each_command_offers_what_the_parser_takes(shell: str, capsys: pytest.Ca
         }
     assert said == wanted
     assert len(said) > 20
+
+
+@pytest.mark.parametrize("shell", READERS)
+def test_files_are_offered_where_one_is_asked_for(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = READERS[shell](script(shell, capsys))
+    for command, argument in (
+        ("run", "1"), ("import", "1"), ("compare", "--plot"), ("compare", "1"), ("score", "--references"),
+        ("setup", "--from"), ("show", "--out"), ("demo", "--movies"), ("panoptic", "1"), ("train", "--references"),
+    ):  # fmt: skip
+        assert said[command][argument] == PATHS, (command, argument)
+    for command, argument in (
+        ("train-demo", "--movies"), ("export", "--movies"), ("export", "--references"), ("train", "--sources"),
+    ):  # fmt: skip
+        assert said[command][argument] == VALUE, (command, argument)  # a number, or names that are in a store
 
 
 @pytest.mark.parametrize("shell", READERS)
