@@ -24,6 +24,7 @@ from tasks.movie_files import MovieFile, identify_movies
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = Path(__file__).parent / "data" / "videos"
 MOVIES = ["sintel140_h264.mp4", "big_buck_bunny_432_433.webm"]
+HERE = [CLIPS / name for name in MOVIES]
 BAD = ["empty.mp4", "audio_only.m4a", "trunc60_faststart.mp4"]
 STAGES = ["extract", "detect", "caption", "check", "choose", "score", "summarise"]
 
@@ -40,6 +41,32 @@ def movies(tmp_path: Path) -> Path:
 def run(store: Path, movies: list[Path] | Path, profile: Path) -> int:
     given = movies if isinstance(movies, list) else [movies]
     return main(["run", *map(str, given), "--store", str(store), "--profile", str(profile)])
+
+
+def made_in_one_go(folder: Path, environment: dict[str, str], *, every_seconds: float = 0.25) -> Path:
+    """A store of the movies."""
+    with using_server(environment):
+        profile = scripted_profile(folder, every_seconds=every_seconds)
+        assert run(folder / "store", HERE, profile) == 0
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """What the runs that are killed or stopped have to come to; others go on from a copy of it."""
+    return made_in_one_go(tmp_path_factory.mktemp("undisturbed"), prefect_environment)
+
+
+@pytest.fixture(scope="module")
+def otherwise(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """A store of the same movies by another configuration."""
+    return made_in_one_go(tmp_path_factory.mktemp("otherwise"), prefect_environment, every_seconds=0.4)
+
+
+@pytest.fixture
+def filled(tmp_path: Path, undisturbed: Path) -> Path:
+    """A copy of that store."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "store"))
 
 
 @pytest.mark.usefixtures("on_server")
@@ -72,29 +99,29 @@ def first(connection: object, sql: str) -> object:
 
 
 @pytest.mark.usefixtures("on_server")
-def test_a_changed_prompt_recomputes_captions_and_what_follows_only(tmp_path: Path, movies: Path) -> None:
-    store = tmp_path / "store"
-    assert run(store, movies, scripted_profile(tmp_path)) == 0
-    before = files_of(store)
-    assert run(store, movies, scripted_profile(tmp_path, template="groundcap-story")) == 0
-    changed = {path.split("/")[0] for path, stamp in files_of(store).items() if before.get(path) != stamp}
+def test_a_changed_prompt_recomputes_captions_and_what_follows_only(tmp_path: Path, filled: Path) -> None:
+    before = files_of(filled)
+    assert run(filled, HERE, scripted_profile(tmp_path, template="groundcap-story")) == 0
+    changed = {path.split("/")[0] for path, stamp in files_of(filled).items() if before.get(path) != stamp}
     summarised = {"summaries", "metrics", "alarms"}
     assert changed == {"captions", "verdicts", "mentions", "violations", "choices", "scores", *summarised}
-    assert check_store(str(store)) == []
+    assert check_store(str(filled)) == []
 
 
 @pytest.mark.usefixtures("on_server")
-def test_changed_bytes_are_another_movie_and_a_touched_or_renamed_file_is_not(tmp_path: Path, movies: Path) -> None:
-    store, profile = tmp_path / "store", scripted_profile(tmp_path)
-    assert run(store, movies, profile) == 0
+def test_changed_bytes_are_another_movie_and_a_touched_or_renamed_file_is_not(
+    tmp_path: Path, filled: Path, movies: Path
+) -> None:
+    store, profile = filled, scripted_profile(tmp_path)
     before = files_of(store)
-    (movies / MOVIES[0]).touch()
-    assert run(store, movies, profile) == 0
-    assert files_of(store) == before
     (movies / MOVIES[0]).rename(movies / "another name.mp4")
     assert run(store, movies, profile) == 0
     changed = {path for path, stamp in files_of(store).items() if before.get(path) != stamp}
-    assert {path.split("/")[0] for path in changed} == {"movies"}  # its path and title, nothing else
+    assert {path.split("/")[0] for path in changed} == {"movies"}  # their paths and titles, nothing else
+    before = files_of(store)
+    (movies / "another name.mp4").touch()
+    assert run(store, movies, profile) == 0
+    assert files_of(store) == before
     shutil.copy(CLIPS / "chaplin.mp4", movies / MOVIES[1])
     assert run(store, movies, profile) == 0
     with catalog.connect(str(store)) as connection:
@@ -136,36 +163,14 @@ def test_bad_movies_are_rows_and_the_others_are_finished(
 
 
 @pytest.mark.usefixtures("on_server")
-def test_two_captioners_stand_side_by_side(tmp_path: Path, movies: Path) -> None:
-    store = tmp_path / "store"
-    assert run(store, movies, scripted_profile(tmp_path, name="one")) == 0
-    before = files_of(store)
-    assert run(store, movies, scripted_profile(tmp_path, name="two")) == 0
-    assert before.items() <= files_of(store).items()
-    with catalog.connect(str(store)) as connection:
+def test_two_captioners_stand_side_by_side(tmp_path: Path, filled: Path) -> None:
+    before = files_of(filled)
+    assert run(filled, HERE, scripted_profile(tmp_path, name="two")) == 0
+    assert before.items() <= files_of(filled).items()
+    with catalog.connect(str(filled)) as connection:
         counts = connection.execute("select captioner, count(*) from captions_ok group by 1 order by 1").fetchall()
-    assert [name for name, _ in counts] == ["one", "two"]
+    assert [name for name, _ in counts] == ["scripted", "two"]
     assert counts[0][1] == counts[1][1]
-
-
-def made_in_one_go(folder: Path, environment: dict[str, str], *, every_seconds: float = 0.25) -> Path:
-    """A store of the movies."""
-    with using_server(environment):
-        profile = scripted_profile(folder, every_seconds=every_seconds)
-        assert run(folder / "store", [CLIPS / name for name in MOVIES], profile) == 0
-    return folder / "store"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
-    """What the runs that are killed or stopped have to come to."""
-    return made_in_one_go(tmp_path_factory.mktemp("undisturbed"), prefect_environment)
-
-
-@pytest.fixture(scope="module")
-def otherwise(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
-    """A store of the same movies by another configuration."""
-    return made_in_one_go(tmp_path_factory.mktemp("otherwise"), prefect_environment, every_seconds=0.4)
 
 
 def process(arguments: list[str], environment: dict[str, str], expect: int = 0) -> None:
@@ -174,12 +179,18 @@ def process(arguments: list[str], environment: dict[str, str], expect: int = 0) 
     assert done.returncode == expect, done.stdout + done.stderr
 
 
+def again(environment: dict[str, str], command: list[str], expect: int = 0) -> None:
+    """The last run, in this process: it takes seconds to begin one."""
+    with using_server(environment):
+        assert main(command) == expect
+
+
 def test_killed_in_the_middle_of_every_stage_and_run_again(
     tmp_path: Path, prefect_environment: dict[str, str], undisturbed: Path
 ) -> None:
     """One store, killed once in each stage: every run goes on where the one before it died."""
     store = tmp_path / "store"
-    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store)]
+    command = ["run", *map(str, HERE), "--store", str(store)]
     command += ["--profile", str(scripted_profile(tmp_path))]
     finished: dict[str, tuple[int, int]] = {}
     for stage in STAGES:
@@ -188,7 +199,7 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(
         assert finished.items() <= now.items(), f"finished work was written again, before {stage}"
         assert len(finished) < len(now) < len(finished_work(undisturbed)), stage
         finished = now
-    process(["-m", "flows.command_line", *command], prefect_environment)
+    again(prefect_environment, command)
     assert finished.items() <= files_of(store).items(), "finished work was written again"
     assert rows_of(store) == rows_of(undisturbed)
     assert files_of(store).keys() == files_of(undisturbed).keys()
@@ -202,14 +213,14 @@ def test_killed_between_two_files_while_the_configuration_changes(
 ) -> None:
     """Nothing of the old configuration passes as good in between, and the end is as if it had never been."""
     store = Path(shutil.copytree(otherwise, tmp_path / "store"))
-    command = ["run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store)]
+    command = ["run", *map(str, HERE), "--store", str(store)]
     command += ["--profile", str(scripted_profile(tmp_path))]
     bomb = [str(REPOSITORY / "tests" / "kill_at.py"), "publish", str(files)]
     process([*bomb, *command], prefect_environment, -signal.SIGKILL)
     with catalog.connect(str(store)) as connection:
         lost = connection.execute("select count(*) from captions_ok anti join frames using (frame_id)").fetchone()
     assert lost == (0,)
-    process(["-m", "flows.command_line", *command], prefect_environment)
+    again(prefect_environment, command)
     assert rows_of(store) == rows_of(undisturbed)
     assert files_of(store).keys() == files_of(undisturbed).keys()
 
@@ -226,12 +237,12 @@ def test_a_run_that_is_stopped_says_so_and_goes_on_when_run_again(
     environment = prefect_environment | {"PREFECT_HOME": str(tmp_path / "home")}
     if own_server:
         del environment["PREFECT_API_URL"]
-    command = ["-m", "flows.command_line", "run", *(str(CLIPS / name) for name in MOVIES), "--store", str(store)]
+    command = ["run", *map(str, HERE), "--store", str(store)]
     command += ["--profile", str(scripted_profile(tmp_path))]
     with log.open("w") as out:
         process_ = subprocess.Popen(
-            [sys.executable, *command], env=environment, cwd=REPOSITORY, stdout=out, stderr=out, start_new_session=True,
-            preexec_fn=hear_ctrl_c,
+            [sys.executable, "-m", "flows.command_line", *command], env=environment, cwd=REPOSITORY, stdout=out,
+            stderr=out, start_new_session=True, preexec_fn=hear_ctrl_c,
         )  # fmt: skip
     while process_.poll() is None and not list(store.glob("frames/*/*.parquet")):
         time.sleep(0.02)
@@ -241,7 +252,7 @@ def test_a_run_that_is_stopped_says_so_and_goes_on_when_run_again(
     assert said[-1] == LAST_WORDS, said
     assert re.search(r"^\S+ stopped: \d of 2 movies decoded, \d+ frames; shards extracted \d", said[-2]), said
     assert "Traceback" not in log.read_text()
-    process(command, prefect_environment)
+    again(prefect_environment, command)
     assert rows_of(store) == rows_of(undisturbed)
 
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline_help import files_of, finished_work, rows_of, scripted_profile, work_of
 from rows import asked
 from test_captions import frame, put
-from test_flow import CLIPS, REPOSITORY, process, run
+from test_flow import CLIPS, REPOSITORY, again, process, run
 
 from storage import catalog
 from storage.checks import check_store
@@ -136,7 +136,7 @@ def test_killed_in_the_middle_of_mending_and_choosing_and_run_again(
     """Each time it goes on where it died, and the store is in the end as one that was never disturbed."""
     mending = profile(tmp_path, '[mend]\non_violation = "regenerate"')
     run_it = ["run", str(movie), "--profile", str(mending), "--store"]
-    process(["-m", "flows.command_line", *run_it, str(tmp_path / "whole")], prefect_environment, 3)
+    again(prefect_environment, [*run_it, str(tmp_path / "whole")], 3)
     store, finished = tmp_path / "store", {}
     for stage in ("mend", "choose"):
         bomb = [str(REPOSITORY / "tests" / "kill_at.py"), stage, "3"]
@@ -144,7 +144,7 @@ def test_killed_in_the_middle_of_mending_and_choosing_and_run_again(
         now = finished_work(store)
         assert finished.items() < now.items(), f"finished work was written again, before {stage}"
         finished = now
-    process(["-m", "flows.command_line", *run_it, str(store)], prefect_environment, 3)
+    again(prefect_environment, [*run_it, str(store)], 3)
     assert finished.items() <= files_of(store).items(), "finished work was written again"
     assert rows_of(store) == rows_of(tmp_path / "whole")
     assert files_of(store).keys() == files_of(tmp_path / "whole").keys()
