@@ -1,5 +1,6 @@
 """`prefect deployment run caption-movies/gpu` on a real server with a real worker, as prefect.yaml deploys it."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -7,13 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 from pipeline_help import hear_ctrl_c, scripted_profile
-from prefect_help import Api
+from prefect.testing.cli import CycloptsCliRunner
+from prefect_help import Api, using_server
 from test_flow import run
 
 from storage import catalog
@@ -28,17 +29,18 @@ def prefect(prefect_environment: dict[str, str]) -> "Prefect":
 
 
 class Prefect:
-    """The `prefect` command in the repository's root."""
+    """The `prefect` command in the repository's root.
+
+    Called, it works in this process: a process of its own takes seconds to begin, at every command.
+    """
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
 
     def __call__(self, *arguments: str, expect: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
-            env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        assert done.returncode == expect, done.stdout + done.stderr
+        with using_server(self.environment), contextlib.chdir(REPOSITORY):
+            done = CycloptsCliRunner().invoke([*arguments])
+        assert done.exit_code == expect, done.output
         return done.stdout
 
     def start(self, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -54,9 +56,9 @@ class Prefect:
 def worker(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for pool in ("gpu", "cpu"):
         prefect("work-pool", "create", pool, "--type", "process")
-    prefect("deploy", "--all")
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    with ExitStack() as stack:
+    assert prefect.start(log, "deploy", "--all").wait(240) == 0, log.read_text()
+    with contextlib.ExitStack() as stack:
         for pool in ("gpu", "cpu"):
             process = prefect.start(log, "worker", "start", "--pool", pool, "--name", f"test-box-{pool}")
             stack.callback(end, process)
