@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from toyworld import vocabulary
-from toyworld.drawing import by_actor, draw, far_to_near
+from toyworld.drawing import by_actor, draw, draw_image, far_to_near
 from toyworld.figures import FIGURES
 from toyworld.layouts import layout_of
 from toyworld.sampling import carry, sample
@@ -48,6 +48,7 @@ def test_a_seed_is_one_scene_and_one_picture():
     assert np.array_equal(draw(first).image, draw(again).image)
     assert np.array_equal(draw(first).segment_map, draw(again).segment_map)
     assert draw(first).regions == draw(again).regions
+    assert np.array_equal(draw_image(first), draw(again).image)
 
 
 def test_regions_are_the_map(pictures):

@@ -27,6 +27,20 @@ def draw(scene: Scene, width: int = 224, height: int = 128) -> Picture:
 
     A boundary pixel belongs to who covers most of it. Raises ValueError for a scene that cannot be drawn.
     """
+    pen, behind_all, actors, silhouettes = _painted(scene, width, height)
+    segment_map, regions = _regions(pen.owner, behind_all, actors, silhouettes)
+    return Picture(image=_as_seen(pen, width, height), segment_map=segment_map, regions=regions)
+
+
+def draw_image(scene: Scene, width: int = 224, height: int = 128) -> NDArray[np.uint8]:
+    """The image of `draw` alone: to tell its regions takes a third of the time."""
+    return _as_seen(_painted(scene, width, height)[0], width, height)
+
+
+def _painted(
+    scene: Scene, width: int, height: int
+) -> tuple[Pen, NDArray[np.uint8], list[Actor], list[Silhouette | None]]:
+    """The pen after its work, who was seen before there were actors, and the actors in drawing order."""
     if len(scene.actors) >= STUFF_CODE:
         raise ValueError(f"{len(scene.actors)} actors are too many to draw; at most {STUFF_CODE - 1}")
     pen = Pen(width, height, scene.view)
@@ -36,9 +50,11 @@ def draw(scene: Scene, width: int = 224, height: int = 128) -> Picture:
     pen.tint = figure_tint(scene)
     silhouettes = _draw_actors(pen, actors, scene)
     backdrops.paint_weather(pen, scene)
-    image = cv2.resize(pen.canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    segment_map, regions = _regions(pen.owner, behind_all, actors, silhouettes)
-    return Picture(image=image, segment_map=segment_map, regions=regions)
+    return pen, behind_all, actors, silhouettes
+
+
+def _as_seen(pen: Pen, width: int, height: int) -> NDArray[np.uint8]:
+    return cv2.resize(pen.canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def far_to_near(actors: Iterable[Actor]) -> list[Actor]:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from toyworld.drawing import draw
+from toyworld.drawing import draw_image
 from toyworld.movie_plans import Plan, plan_movie
 
 CRF = "20"
@@ -61,7 +61,7 @@ def image(plan: Plan, number: int) -> NDArray[np.uint8]:
 
 
 def _drawn(plan: Plan, index: int, number: int) -> NDArray[np.uint8]:
-    return draw(plan.scene(index, number), plan.width, plan.height).image
+    return draw_image(plan.scene(index, number), plan.width, plan.height)
 
 
 def main(arguments: list[str] | None = None) -> None:
