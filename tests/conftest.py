@@ -44,8 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `detector` and `captioner`: random weights, real classes, the hub's file layout."""
+    from toyworld.make_checkpoints import make_checkpoints
+
     folder = tmp_path_factory.mktemp("checkpoints")
-    subprocess.run([sys.executable, "-m", "toyworld.make_checkpoints", str(folder)], check=True, cwd=REPOSITORY)
+    make_checkpoints(folder)
     return folder
 
 
@@ -105,6 +107,7 @@ def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",  # nobody looks at it here, and every start would copy its files
     }
     log = (home / "server.log").open("w")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
