@@ -119,11 +119,25 @@ def message_of(prefect: Prefect, said: str) -> str:
     return str(Api(prefect.environment).get(f"flow_runs/{run_id}")["state"]["message"])
 
 
-@pytest.mark.usefixtures("worker", "on_server")
-def test_the_scores_deployment_gives_the_table_and_fails_at_its_gate(prefect: Prefect, tmp_path: Path) -> None:
-    store, profile = tmp_path / "store", scripted_profile(tmp_path)
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[str, str]) -> Path:
+    """A store with captions of a movie."""
+    folder = tmp_path_factory.mktemp("captioned")
+    profile = scripted_profile(folder)
     profile.write_text(profile.read_text() + '\n[score]\nmetrics = ["grounding", "rouge_l"]\nresamples = 20\n')
-    assert run(store, [CLIPS / "sintel140_h264.mp4"], profile) == 0
+    with using_server(prefect_environment):
+        assert run(folder / "store", [CLIPS / "sintel140_h264.mp4"], profile) == 0
+    return folder / "store"
+
+
+@pytest.fixture
+def store(captioned: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(captioned, tmp_path / "store"))
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_scores_deployment_gives_the_table_and_fails_at_its_gate(prefect: Prefect, store: Path) -> None:
 
     def ask(*conditions: str, expect: int) -> str:
         given = ["--param", f"store={store}", "--param", f"fail_if={json.dumps(conditions)}"]
@@ -137,12 +151,9 @@ def test_the_scores_deployment_gives_the_table_and_fails_at_its_gate(prefect: Pr
     assert "scripted: grounding_f1_macro > 0: FAILED: grounding_f1_macro is" in message_of(prefect, said)
 
 
-@pytest.mark.usefixtures("on_server")
-def test_captions_of_a_store_have_a_deployment(prefect: Prefect, worker: Path, tmp_path: Path) -> None:
+def test_captions_of_a_store_have_a_deployment(prefect: Prefect, worker: Path, store: Path, tmp_path: Path) -> None:
     shown = Api(prefect.environment).get("deployments/name/caption-store/store")
     assert (shown["work_pool_name"], shown["entrypoint"]) == ("gpu", "flows/caption_store.py:caption_store")
-    store = tmp_path / "store"
-    assert run(store, [CLIPS / "sintel140_h264.mp4"], scripted_profile(tmp_path)) == 0
     other = scripted_profile(tmp_path, name="other")
     given = ["--param", f"store={store}", "--param", f"config={other}"]
     said = prefect("deployment", "run", "caption-store/store", "--watch", *given)
