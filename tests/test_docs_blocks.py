@@ -89,7 +89,8 @@ class Reader:
         if [program, *words] == ["make", "demo"]:
             return self.demo.said
         codes = {0, *map(int, EXIT_CODE.findall(line.partition("#")[2]))}
-        if program == "caption-movies" and len(commands) == 1 and not any("*" in word for word in words):
+        globs = any("*" in word and " " not in word for word in words)  # with a blank it was quoted
+        if program == "caption-movies" and len(commands) == 1 and not globs:
             said = io.StringIO()
             with contextlib.redirect_stdout(said):
                 code = main(words)
