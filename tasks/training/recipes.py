@@ -71,7 +71,10 @@ class LoraRecipe:
         if self.rank < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
             raise ConfigError("rank and alpha have to be at least 1, dropout at least 0 and below 1.")
         if self.train_tokens and re.search(r"lm_head|embed_tokens", str(self.targets)):
-            raise ConfigError("train_tokens learns rows of embed_tokens; leave it and lm_head out of targets, or it.")
+            raise ConfigError(
+                "train_tokens learns rows of embed_tokens: take embed_tokens and lm_head out of targets, or leave it "
+                "out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
