@@ -68,13 +68,15 @@ class TrainingReport:
 
 def fit(prepared: Prepared, index: int) -> str:
     """Train one stage: in this process on one device, in one process per device on several, or per share of the CPU."""
-    recipe = prepared.job.recipe
+    recipe, result = prepared.job.recipe, prepared.job.result(index)
     with pieces.one():
+        if result.exists():
+            return str(result)
         devices = slots().devices
         wanted = recipe.caption.device
         if wanted == "auto" and len(devices) > 1:
             launch(prepared.job, index, len(devices))
-            return str(prepared.job.result(index))
+            return str(result)
         with slots().hold(wanted) as device:
             on_cpu = processes_on_cpu(recipe, recipe.stage[index], whole_cores()) if device == "cpu" else 1
             if on_cpu > 1:
@@ -82,7 +84,7 @@ def fit(prepared: Prepared, index: int) -> str:
             else:
                 with told_steps() as tell:
                     train_stage(prepared.job, index, tell)
-    return str(prepared.job.result(index))
+    return str(result)
 
 
 gather: Task[..., Prepared] = Task(prepare, name="gather-samples", **POLICY)

@@ -6,7 +6,9 @@ the recipe `toyworld`, two stages of one LoRA adapter; before and after are scor
 
 import argparse
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -46,7 +48,11 @@ def draw_store(folder: Path, movies: int, shots: int, tell: Tell = lambda *_: No
     Raises ConfigError where movies of another run stand, TransientError when a process that draws is killed.
     """
     paths = {seed: folder / "movies" / f"drawn-{seed}.mp4" for seed in range(FIRST_SEED, FIRST_SEED + movies)}
-    if others := {path.stem for path in folder.glob("movies/*.done")} - {path.stem for path in paths.values()}:
+    ours = {path.stem for path in paths.values()}
+    others = {
+        mark.stem for mark in folder.glob("movies/*.done") if mark.stem not in ours or mark.read_text() != str(shots)
+    }
+    if others:
         raise ConfigError(
             f"{folder} holds {len(others)} movies that are not of this run, such as {min(others)}: they would be "
             "learnt from too. Give another --folder, or delete this one."
@@ -69,7 +75,7 @@ def _processes(movies: int) -> Iterator[Callable[..., Iterator[None]]]:
         return
     # Forked processes would have the locks of this one's threads; Ctrl-C is for this one, which ends the others.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(number, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(number, context, _end_with_parent) as pool:
         try:
             yield pool.map
         except BrokenProcessPool as error:
@@ -78,6 +84,19 @@ def _processes(movies: int) -> Iterator[Callable[..., Iterator[None]]]:
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a process that draws: Ctrl-C is for its parent, and it draws for no other than that."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def draw_movie(folder: Path, seed: int, *, shots: int, store: Store) -> None:
@@ -93,17 +112,19 @@ def draw_movie(folder: Path, seed: int, *, shots: int, store: Store) -> None:
     plan = plan_movie(seed, seconds=seconds, shots=shots, size=SIZE_PX, frame_rate=FRAME_RATE, only_cuts=True)
     path = folder / f"drawn-{seed}.mp4"
     folder.mkdir(parents=True, exist_ok=True)
-    render_movie(plan, path)
+    draft = path.with_suffix(".part")
+    render_movie(plan, draft)
+    os.replace(draft, path)
     truth = read_truth(plan, path, each=1)
     write_seen(truth, store)
     for style in STYLES:
         told = [(frame_id, retell(text)) for frame_id, text in truth.captions(style)]
         write_references(truth.movie.movie_id, told, store, style)
-    _mark(path).touch()
+    _mark(path).write_text(str(shots))
 
 
 def _mark(path: Path) -> Path:
-    """Stands beside a movie that is drawn, and of which everything is in the store."""
+    """Stands beside a movie that is drawn, and of which everything is in the store; says how many shots it has."""
     return path.with_suffix(".done")
 
 

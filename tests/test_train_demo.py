@@ -1,9 +1,12 @@
 """The parts of `make train-demo`: what it draws and learns from, and what it holds a training to."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from process_watch import needs_proc, running, wait_for
 
 from flows import train_demo
 from flows.read_recipe import read_recipe
@@ -23,6 +26,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("demo")
     draw_store(place, 3, 3)
     return place
+
+
+DRAWING = """
+import multiprocessing, time
+from flows import train_demo
+
+train_demo.whole_cores = lambda: 2
+with train_demo._processes(16) as each:
+    drawn = each(time.sleep, [600, 600])
+    print(*(one.pid for one in multiprocessing.active_children()), flush=True)
+    list(drawn)
+"""
 
 
 def rows(store: Store, table: str, row: type) -> list[object]:
@@ -80,9 +95,23 @@ def test_a_drawing_process_that_is_killed_is_told_with_what_to_do(monkeypatch: p
         list(each(os._exit, [9]))
 
 
+@needs_proc
+def test_drawing_processes_end_with_their_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", DRAWING], stdout=subprocess.PIPE, text=True) as begun:
+        try:
+            assert begun.stdout
+            drawing = begun.stdout.readline().split()
+        finally:
+            begun.kill()
+    assert len(drawing) == 2
+    wait_for(lambda: not any(map(running, drawing)))
+
+
 def test_movies_of_another_run_are_not_learnt_from(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds 1 movies that are not of this run, such as drawn-\d+: .*--folder"):
         draw_store(folder, 2, 3)
+    with pytest.raises(ConfigError, match="holds 3 movies that are not of this run"):
+        draw_store(folder, 3, 4)
 
 
 def score(metric: str, before: float, after: float, low: float) -> AdapterScore:

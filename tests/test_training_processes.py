@@ -3,23 +3,23 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from process_watch import needs_proc, running, wait_for
 from safetensors.torch import load_file
 from tiny_blip import build_tiny_blip
 from training_making import SHORT, movie_store, plain_recipe, stage
 
 from flows import train_captioner
 from flows.train_captioner import fit
+from flows.train_worker import launch
 from storage.store import Store
+from tasks.errors import ConfigError
 from tasks.training.fitting import LOG, processes_on_cpu, train_stage
-from tasks.training.recipes import Recipe
+from tasks.training.recipes import LoraRecipe, Recipe
 from tasks.training.runs import Prepared, prepare
 
 LEARNING = stage(SHORT, epochs=1, batch=4, micro_batch=4, most_steps=2)  # whole batches only
@@ -40,23 +40,7 @@ def two_at_once(folder: Path) -> Prepared:
     return prepare(replace(recipe(folder), cpu_processes=0), Store(str(folder / "store")), folder / "together")
 
 
-def running(folder: Path) -> list[str]:
-    """Processes that were started for this folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # ended since
-            found.append(path.read_bytes().decode(errors="replace"))
-    return [said for said in found if f"{folder}\0" in said]
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if holds():
-            return
-        time.sleep(0.1)
-    pytest.fail("did not come about in two minutes")
-
-
+@needs_proc
 def test_on_a_cpu_two_processes_learn_what_one_learns_and_end_with_who_began_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,10 +48,13 @@ def test_on_a_cpu_two_processes_learn_what_one_learns_and_end_with_who_began_the
     build_tiny_blip(tmp_path / "blip")
     together = two_at_once(tmp_path)
     begun = subprocess.Popen([sys.executable, "-c", BEGUN, str(tmp_path)], cwd=Path(__file__).parent)
-    wait_for(lambda: len(running(together.job.folder)) == 3)  # one that watches over two
-    begun.kill()
-    begun.wait()
-    wait_for(lambda: not running(together.job.folder))
+    try:
+        wait_for(lambda: len(running(str(together.job.folder))) == 3)  # one that watches over two
+    finally:
+        begun.kill()
+        begun.wait()
+    wait_for(lambda: not running(str(together.job.folder)))
+    assert not together.job.result(0).exists()
 
     monkeypatch.setattr(train_captioner, "whole_cores", lambda: 3)
     two = load_file(Path(fit(together, 0)) / "model.safetensors")
@@ -78,6 +65,14 @@ def test_on_a_cpu_two_processes_learn_what_one_learns_and_end_with_who_began_the
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_process_says_is_wrong_is_raised(tmp_path: Path) -> None:
+    nothing = LoraRecipe(rank=2, alpha=2, targets=("nothing_is_called_so",))
+    wrong = replace(plain_recipe("blip", build_tiny_blip(tmp_path / "blip"), LEARNING), lora=nothing)
+    job = prepare(wrong, movie_store(tmp_path), tmp_path / "run").job
+    with pytest.raises(ConfigError, match=r"\[lora\] targets = .*nothing_is_called_so"):
+        launch(job, 0, 1, 1)
 
 
 @pytest.mark.parametrize(

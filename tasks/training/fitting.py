@@ -11,6 +11,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ from tasks.training.validation import choose_frames, validator
 from tasks.training.watching import MarkWhole, Speed, Steps, Tell, Validation, last_checkpoint
 
 SAMPLES, RESULT, LOG = "samples.arrow", "result", "log.json"
+WAITING_SECONDS = 7 * 86_400
+"""Until a process gives the others up: the first one computes features and writes validation captions for all."""
 TRAINER: Any = Trainer
 ARGUMENTS: Any = TrainingArguments
 log = logging.getLogger(__name__)
@@ -71,8 +74,9 @@ class Job:
 def train_stage(job: Job, index: int, tell: Tell = lambda what, done, of: None) -> Path:
     """Train one stage, from where it stands, and give the folder of its result. `tell` hears how far it is.
 
-    When memory does not suffice it goes on with half as many samples at once, accumulated to the same batch. Raises
-    TransientError when one sample alone is too much, CheckpointError and ConfigError as build_model does.
+    When memory does not suffice one process goes on with half as many samples at once, accumulated to the same batch.
+    Raises TransientError when one sample alone is too much, or the share of one of several processes, CheckpointError
+    and ConfigError as build_model does.
     """
     result, stage = job.result(index), job.recipe.stage[index]
     if result.exists():
@@ -88,7 +92,7 @@ def train_stage(job: Job, index: int, tell: Tell = lambda what, done, of: None) 
             if micro == 1 or world > 1:
                 raise TransientError(
                     f"memory does not suffice for {micro} samples at once: {error}. Set a smaller micro_batch, "
-                    "gradient_checkpointing = true, or use a device with more."
+                    "gradient_checkpointing = true, on a CPU cpu_processes = 1, or use a device with more."
                 ) from error
         micro = micro_batch(stage, world, micro // 2)
         log.warning("memory did not suffice; going on with %d samples at once, %d a step", micro, stage.batch)
@@ -118,7 +122,8 @@ def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
     model = build_model(recipe, base, device, job.result(index - 1) if index else None, tokens)
     features = None
     if recipe.reuse_features:
-        with PartialState(cpu=device.type == "cpu").main_process_first():  # the others find the file
+        state = PartialState(cpu=device.type == "cpu", timeout=timedelta(seconds=WAITING_SECONDS))
+        with state.main_process_first():  # the others find the file
             features = _features(job, base, model, backend, file, reader)
     frames = choose_frames(job.store, file, pictures, stage.sources, recipe.validate)
     validation = Validation(validator(backend, reader, frames, recipe.caption, recipe.validate.metric))
@@ -149,8 +154,10 @@ def _fit(job: Job, index: int, micro: int, world: int, tell: Tell) -> None:
 
 
 def _device(recipe: Recipe, world: int) -> torch.device:
-    local = os.environ.get("LOCAL_RANK", "0")
-    return pick_device(f"cuda:{local}" if world > 1 and torch.cuda.is_available() else recipe.caption.device)
+    wanted = recipe.caption.device
+    if world > 1 and wanted == "auto" and torch.cuda.is_available():
+        wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return pick_device(wanted)
 
 
 def _for_loss(file: SampleFile, stage: StageRecipe, recipe: Recipe) -> Any:
@@ -213,6 +220,7 @@ def _arguments(
         dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=device.type == "cuda",
         use_cpu=device.type == "cpu",
+        ddp_timeout=WAITING_SECONDS,
         report_to="none",
         disable_tqdm=True,
         **rhythm,

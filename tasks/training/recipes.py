@@ -92,7 +92,8 @@ class StageRecipe:
     batch: int
     """Samples per step of the optimizer, whatever the memory and the number of devices."""
     micro_batch: int = field(default=8, metadata=EXECUTION)
-    """Samples at once on a device, at most. Halved by itself when memory does not suffice; the batch stays."""
+    """Samples at once on a device, at most. Halved by itself when memory does not suffice and one process trains; the
+    batch stays."""
     schedule: str = "linear"
     """Of the learning rate: linear, cosine, constant, constant_with_warmup."""
     warm_up: float = 0.0
@@ -169,7 +170,7 @@ class Recipe:
     seed: int = 0
     """Of new weights, dropout and the order of the samples."""
     cpu_processes: int = field(default=1, metadata=EXECUTION)
-    """Where no GPU is there, processes that train together, each with a share of the cores and a model of its own: a
+    """On a CPU, processes that train together, each with a share of the cores and a model of its own: a
     small model gains by it. As many as divide the batch and there are cores for, at most; 0: as many as that is."""
     workers: int = field(default=0, metadata=EXECUTION)
     """Processes that read samples; 0: none beside the training's own."""

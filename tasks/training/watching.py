@@ -124,5 +124,5 @@ def last_checkpoint(folder: Path) -> Path | None:
         if (path / WHOLE).exists():
             found.append(path)
         else:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # processes that train together all come here
     return max(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT)), default=None)
