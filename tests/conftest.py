@@ -13,12 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.machine import whole_cores
+
 REPOSITORY = Path(__file__).parents[1]
 CLIPS = REPOSITORY / "tests" / "data" / "videos"
 SERVER_START_SECONDS = 280
 LONGEST = (
     "test_flow", "test_docs_blocks", "test_deployment", "test_mended_flow", "test_training_run", "test_score_flow",
-    "test_train_flow", "test_prefect_artifacts", "test_metrics", "test_plots", "test_tags", "test_toyworld_captioner",
+    "test_train_flow", "test_training_processes",
+    "test_prefect_artifacts", "test_metrics", "test_plots", "test_tags", "test_toyworld_captioner",
     "test_checkpoints", "test_publishing", "test_toyworld_report", "test_continuous_batching", "test_imports",
 )  # fmt: skip
 """Files of tests that take half a minute and more, the longest first."""
@@ -33,6 +36,12 @@ def pytest_configure() -> None:
     gone = [name for name in LONGEST if not (REPOSITORY / "tests" / f"{name}.py").exists()]
     if gone:  # a file under a new name would be taken up last, and nobody would notice
         raise pytest.UsageError(f"LONGEST in tests/conftest.py names files that are not there: {', '.join(gone)}.")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: tests wait for servers, and for processes that they started, a good part of their time."""
+    return whole_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
