@@ -32,9 +32,7 @@ def launch(job: Job, index: int, processes: int, threads: int | None = None) -> 
 
     Raises what one of them raised, TransientError when one of them ended without a word; the next try goes on.
     """
-    said = {"recipe": describe(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
-    (job.folder / JOB).write_text(json.dumps(said), "utf-8")
-    (job.folder / FAILED).unlink(missing_ok=True)
+    put_job(job)
     command = [sys.executable, "-m", MODULE, str(job.folder), str(index), str(processes)]
     started = subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
@@ -45,15 +43,26 @@ def launch(job: Job, index: int, processes: int, threads: int | None = None) -> 
         assert started.stderr
         for line in started.stderr:  # through this process's own, so that lines stand above the bars of a run
             print(line, end="", file=sys.stderr, flush=True)
-    if not started.returncode:
-        return
+    if started.returncode:
+        raise failure(job, index, started.returncode)
+
+
+def put_job(job: Job) -> None:
+    """Write down what the processes read; what those before left is gone."""
+    said = {"recipe": describe(job.recipe), "store": job.store.location, "fingerprint": job.fingerprint}
+    (job.folder / JOB).write_text(json.dumps(said), "utf-8")
+    (job.folder / FAILED).unlink(missing_ok=True)
+
+
+def failure(job: Job, index: int, code: int) -> CaptionMoviesError:
+    """What went wrong in processes that ended with this exit code."""
     if (job.folder / FAILED).exists():
         failed = json.loads((job.folder / FAILED).read_text("utf-8"))
-        raise KINDS.get(failed["kind"], ConfigError)(failed["said"])
-    raise TransientError(
-        f"a process of stage {job.recipe.stage[index].name!r} ended with {started.returncode}; its last words stand "
-        "above. Run the same again to go on; when memory does not suffice, with a smaller micro_batch, or on a CPU "
-        "with cpu_processes = 1."
+        return KINDS.get(failed["kind"], ConfigError)(failed["said"])
+    return TransientError(
+        f"a process of stage {job.recipe.stage[index].name!r} ended with {code}; its last words stand above. Run the "
+        "same again to go on; when memory does not suffice, with a smaller micro_batch, or on a CPU with "
+        "cpu_processes = 1."
     )
 
 
@@ -65,13 +74,18 @@ def main(folder: str, index: str, processes: str = "") -> None:
 
         here = ["--standalone", "--local_addr", "127.0.0.1"]  # a machine may not know its own name
         run([*here, "--nproc_per_node", processes, "-m", MODULE, folder, index])
-        return
-    said = json.loads((Path(folder) / JOB).read_text("utf-8"))
+    else:
+        work(Path(folder), int(index))
+
+
+def work(folder: Path, index: int) -> None:
+    """Do this process's part. What is raised is left in the folder too, for `failure`."""
+    said = json.loads((folder / JOB).read_text("utf-8"))
     recipe = TypeAdapter(Recipe).validate_python(said["recipe"])
-    job = Job(Path(folder), recipe, Store(said["store"]), said["fingerprint"])
+    job = Job(folder, recipe, Store(said["store"]), said["fingerprint"])
     try:
         with told_steps() if os.environ.get("RANK", "0") == "0" else nullcontext() as tell:
-            train_stage(job, int(index), *filter(None, [tell]))
+            train_stage(job, index, *filter(None, [tell]))
     except CaptionMoviesError as error:
         draft = job.folder / f".{FAILED}.{os.getpid()}"
         draft.write_text(json.dumps({"kind": type(error).__name__, "said": str(error)}), "utf-8")

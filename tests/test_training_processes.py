@@ -15,9 +15,9 @@ from training_making import SHORT, movie_store, plain_recipe, stage
 
 from flows import train_captioner
 from flows.train_captioner import fit
-from flows.train_worker import launch
+from flows.train_worker import failure, put_job, work
 from storage.store import Store
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, TransientError
 from tasks.training.fitting import LOG, processes_on_cpu, train_stage
 from tasks.training.recipes import LoraRecipe, Recipe
 from tasks.training.runs import Prepared, prepare
@@ -67,12 +67,20 @@ def test_on_a_cpu_two_processes_learn_what_one_learns_and_end_with_who_began_the
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_process_says_is_wrong_is_raised(tmp_path: Path) -> None:
+def test_what_a_process_finds_wrong_is_told_on_and_a_death_without_words_too(tmp_path: Path) -> None:
     nothing = LoraRecipe(rank=2, alpha=2, targets=("nothing_is_called_so",))
     wrong = replace(plain_recipe("blip", build_tiny_blip(tmp_path / "blip"), LEARNING), lora=nothing)
     job = prepare(wrong, movie_store(tmp_path), tmp_path / "run").job
-    with pytest.raises(ConfigError, match=r"\[lora\] targets = .*nothing_is_called_so"):
-        launch(job, 0, 1, 1)
+    put_job(job)
+    assert isinstance(killed := failure(job, 0, -9), TransientError)
+    assert "'short' ended with -9" in str(killed)
+    with pytest.raises(ConfigError) as raised:
+        work(job.folder, 0)
+    assert isinstance(told := failure(job, 0, 1), ConfigError)
+    assert str(told) == str(raised.value)
+    assert "nothing_is_called_so" in str(told)
+    put_job(job)
+    assert isinstance(failure(job, 0, 1), TransientError)
 
 
 @pytest.mark.parametrize(
