@@ -37,7 +37,7 @@ def _completion(shell: str, parser: argparse.ArgumentParser) -> int:
     except ImportError as error:
         raise MissingExtraError("shell completion", "shtab", "pip install 'caption-movies[shell]'") from error
 
-    known = _known_names()
+    known = known_names()
     for command, action in _actions(parser):
         key = action.dest if action.dest in known else f"{command} {action.dest}"
         if key in known:
@@ -55,7 +55,7 @@ def is_file(action: argparse.Action) -> bool:
     return isinstance(action.metavar, str) and bool(FILES & set(action.metavar.split("|")))
 
 
-def _known_names() -> dict[str, list[str]]:
+def known_names() -> dict[str, list[str]]:
     """Names that are files of the project, by the argument that takes them, or by command and argument."""
     from flows.read_configuration import profiles
     from flows.read_toml import ready_files

@@ -17,24 +17,22 @@ from collections.abc import Callable
 import pytest
 
 from flows.command_line import command_parser, main
-from flows.complete_words import NAMES, is_file
-from flows.read_configuration import profiles
-from flows.read_toml import ready_files
-from storage.catalog import queries
-from tasks import exports, imports, metrics, plots
+from flows.complete_words import NAMES, is_file, known_names
 
 Offer = str | tuple[str, ...]
 FLAG, VALUE, PATHS = "takes no value", "any value", "files"
-OFFERED = {
-    "profile": list(profiles()),
-    "recipe": list(ready_files("recipes")),
-    "sql_query": list(queries()),
-    "plot_name": [*plots.available(), plots.ALL],
-    "export_format": exports.available(),
-    "import_form": imports.available(),
-    "compare_metrics": metrics.available(),
-}
+OFFERED = {key.replace(" ", "_"): names for key, names in known_names().items()}
 """What each of the shell's functions offers beside files, by what stands after NAMES in its name."""
+SOME_OFFERED = {
+    "profile": {"demo", "groundcap"},
+    "recipe": {"blip", "blip2", "groundcap", "toyworld"},
+    "sql_query": {"captions_and_verdicts", "summaries_by_captioner"},
+    "plot_name": {"throughput", "all"},
+    "export_format": {"groundcap"},
+    "import_form": {"groundcap"},
+    "compare_metrics": {"cider", "gmeteor"},
+}
+"""What must be among them at least: the right names stand behind the right argument."""
 HEAD = "_shtab_caption_movies"
 ZSH_SPEC = re.compile(
     r"""(?:\((?:-\ :\ )?\*\))?\*?                # what it excludes; that it may be given several times
@@ -189,6 +187,9 @@ def test_names_are_those_of_the_files_that_are_there(shell: str, capsys: pytest.
     assert {name: words.split() for name, words in functions.items()} == {
         NAMES + name: list(words) for name, words in OFFERED.items()
     }
+    assert OFFERED.keys() == SOME_OFFERED.keys()
+    for name, some in SOME_OFFERED.items():
+        assert some <= set(OFFERED[name]), name
 
 
 def test_zsh_lists_the_commands_and_closes_what_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
