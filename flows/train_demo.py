@@ -120,7 +120,8 @@ def draw_movie(folder: Path, seed: int, *, shots: int, store: Store) -> None:
     for style in STYLES:
         told = [(frame_id, retell(text)) for frame_id, text in truth.captions(style)]
         write_references(truth.movie.movie_id, told, store, style)
-    _mark(path).write_text(str(shots))
+    draft.write_text(str(shots))
+    os.replace(draft, _mark(path))  # as a whole: half a mark would be one of another run
 
 
 def _mark(path: Path) -> Path:

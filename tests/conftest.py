@@ -20,9 +20,9 @@ CLIPS = REPOSITORY / "tests" / "data" / "videos"
 SERVER_START_SECONDS = 280
 LONGEST = (
     "test_flow", "test_docs_blocks", "test_deployment", "test_mended_flow", "test_training_run", "test_score_flow",
-    "test_train_flow", "test_training_processes",
-    "test_prefect_artifacts", "test_metrics", "test_plots", "test_tags", "test_toyworld_captioner",
-    "test_checkpoints", "test_publishing", "test_toyworld_report", "test_continuous_batching", "test_imports",
+    "test_train_flow", "test_training_processes", "test_prefect_artifacts", "test_metrics", "test_plots",
+    "test_tags", "test_toyworld_captioner", "test_checkpoints", "test_publishing", "test_toyworld_report",
+    "test_continuous_batching", "test_imports",
 )  # fmt: skip
 """Files of tests that take half a minute and more, the longest first."""
 

@@ -104,13 +104,25 @@ def keyframes(plan: Plan, each: int = KEYFRAMES) -> list[int]:
 
 
 @dataclass(frozen=True)
+class _Told:
+    """All that is written about a frame."""
+
+    frame_id: str
+    detections: list[Detection]
+    captions: dict[str, str]
+    """By style."""
+    identities: list[list[str]]
+    """Lines of IDENTITIES after the movie."""
+
+
+@dataclass(frozen=True)
 class Truth:
     """All that is written about a rendered movie."""
 
     plan: Plan
     movie: MovieFile
     frames: list[Frame]
-    told: list["_Told"]
+    told: list[_Told]
     """Of each frame."""
 
     @property
@@ -127,7 +139,7 @@ def read_truth(plan: Plan, path: str | Path, frames: Sequence[Frame] | None = No
     """The truth of a rendered movie.
 
     `frames` are those of another store that extracted this movie: the truth is then about them, under their ids, but
-    for those in fades and dissolves, which have none. Without, so many of `each` shot are taken. Raises ValueError for
+    for those in fades and dissolves, which have none. Without, `each` of every shot are taken. Raises ValueError for
     frames of another movie.
     """
     movie = identify_movies([str(path)])[0]
@@ -168,18 +180,6 @@ def write_truth(plan: Plan, path: str | Path, store: Store, frames: Sequence[Fra
         write_references(truth.movie.movie_id, truth.captions(style), store, style)
     _write_identities([line for one in truth.told for line in one.identities], truth.movie, store)
     return written
-
-
-@dataclass(frozen=True)
-class _Told:
-    """All that is written about a frame."""
-
-    frame_id: str
-    detections: list[Detection]
-    captions: dict[str, str]
-    """By style."""
-    identities: list[list[str]]
-    """Lines of IDENTITIES after the movie."""
 
 
 def _tell(frame_id: str, moment: Moment) -> _Told:

@@ -170,8 +170,8 @@ class Recipe:
     seed: int = 0
     """Of new weights, dropout and the order of the samples."""
     cpu_processes: int = field(default=1, metadata=EXECUTION)
-    """On a CPU, processes that train together, each with a share of the cores and a model of its own: a
-    small model gains by it. As many as divide the batch and there are cores for, at most; 0: as many as that is."""
+    """On a CPU, processes that train together, each with a share of the cores and a model of its own: a small one
+    gains by it. As many as divide the batch and there are cores for, at most; 0: as many as that is."""
     workers: int = field(default=0, metadata=EXECUTION)
     """Processes that read samples; 0: none beside the training's own."""
 
